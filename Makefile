@@ -1,0 +1,56 @@
+# Every target makes the virtual environment it needs. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INPUT ?=
+OUT ?= out
+PROFILE ?= cpu
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help shards inspect test test-slow lint bench schema clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/core: pyproject.toml .constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml .constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/core
+
+shards: $(VENV)/core ## videos and images → shards; INPUT= OUT= PROFILE= ARGS= (no INPUT: the demo clips)
+ifeq ($(strip $(INPUT)),)
+	@$(BIN)/vivid demo demo >/dev/null
+	@$(BIN)/vivid shards demo/input --out $(OUT) --profile $(PROFILE) $(ARGS)
+else
+	@$(BIN)/vivid shards $(INPUT) --out $(OUT) --profile $(PROFILE) $(ARGS)
+endif
+	@echo "look at it: make inspect OUT=$(OUT)"
+
+inspect: $(VENV)/core ## the funnel and the contact sheet of OUT=
+	@$(BIN)/vivid inspect $(OUT) $(ARGS)
+
+test: $(VENV)/dev ## the tests (minutes)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/dev ## the long tests: Ray, kills at random moments
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/dev ## measured figures, as ratios within one run
+	$(BIN)/python tests/bench/quality.py
+
+schema: $(VENV)/core ## write manifests/SCHEMA.md from the row classes
+	$(BIN)/python -c "from manifests.schema import schema_page; print(schema_page(), end='')" > manifests/SCHEMA.md
+
+clean: ## remove the environment, the demo and its output
+	rm -rf $(VENV) demo out

@@ -1,0 +1,107 @@
+"""Reading a dataset: the committed tables as Arrow, Parquet files or SQL views, and the bytes behind a sample.
+
+Only files that a commit names are read. Where a source or clip was taken again by `vivid retry`, its newest rows count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.commits import PHASES, RUN_FILE, Commit, read_commits
+from manifests.masks import MaskTrack
+from manifests.records import TABLES, SampleRow
+from manifests.schema import arrow_schema, concat, from_table
+from manifests.storage import LocalStore, Store, open_store
+
+Row = TypeVar("Row")
+
+NEWEST = {
+    "sources": "SELECT * FROM {files} QUALIFY row_number() OVER (PARTITION BY source_id ORDER BY ingest_part DESC) = 1",
+    "clips": "SELECT * FROM {files} QUALIFY row_number() OVER (PARTITION BY clip_id ORDER BY part DESC) = 1",
+    "tracks": "SELECT t.* FROM {files} t SEMI JOIN clips c ON t.clip_id = c.clip_id AND t.part = c.part",
+    "samples": "SELECT s.* FROM {files} s SEMI JOIN clips c ON s.clip_id = c.clip_id AND s.part = c.part",
+    # A part number counts before the phase: retried clips go into new parts and may stop in an earlier phase there.
+    "rejects": (
+        "SELECT * FROM {files} QUALIFY row_number() OVER (PARTITION BY id ORDER BY part DESC, "
+        "list_position(['listing', 'ingest', 'layout', 'annotate', 'compose'], phase) DESC) = 1 AND state <> 'kept'"
+    ),
+}
+"""SQL of each view over all committed files of its table."""
+ORDER = {
+    "sources": "root, path, source_id",
+    "clips": "part, position",
+    "tracks": "part, track_id",
+    "samples": "part, sample_id",
+    "rejects": "phase, part, id",
+}
+
+
+class NotADataset(Exception):
+    """The folder holds no run. The text is one sentence."""
+
+
+class Dataset:
+    """A dataset's folder, read-only. Raises NotADataset when there is no run in it."""
+
+    def __init__(self, url: str | Path | Store) -> None:
+        self.store: Store = open_store(url) if isinstance(url, str | Path) else url
+        if not self.store.exists(RUN_FILE):
+            raise NotADataset(f"{self.store.url} holds no dataset (there is no {RUN_FILE} in it)")
+        self.commits: dict[str, dict[int, Commit]] = {phase: read_commits(self.store, phase) for phase in PHASES}
+
+    def files(self, table: str) -> list[str]:
+        """Committed Parquet files of a table, relative to the folder, in phase and part order."""
+        if table not in TABLES:
+            raise ValueError(f"there is no table '{table}'; tables are {', '.join(TABLES)}")
+        commits = (commit for phase in PHASES for commit in self.commits[phase].values())
+        return [file.path for commit in commits if (file := commit.file(table)) is not None]
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection with one view per table."""
+        connection = duckdb.connect()
+        connection.execute("SET threads = 2")
+        for name, row in TABLES.items():
+            files = self.files(name)
+            if files and isinstance(self.store, LocalStore):
+                paths = ", ".join("'" + str(self.store.root / f).replace("'", "''") + "'" for f in files)
+                source = f"read_parquet([{paths}])"
+            else:
+                tables = [pq.read_table(pa.BufferReader(self.store.read(f))) for f in files]
+                source = f"all_{name}"
+                connection.register(source, concat(row, tables))
+            connection.execute(f"CREATE VIEW {name} AS {NEWEST[name].format(files=source)}")
+        return connection
+
+    def table(self, name: str) -> pa.Table:
+        """A table as it counts, in a fixed order."""
+        with self.connect() as connection:
+            found: pa.Table = connection.execute(f"SELECT * FROM {name} ORDER BY {ORDER[name]}").to_arrow_table()
+        return found.cast(arrow_schema(TABLES[name]))
+
+    def rows(self, name: str, row: type[Row]) -> list[Row]:
+        """`table` as row objects."""
+        return from_table(row, self.table(name))
+
+    def clip_bytes(self, sample: SampleRow) -> bytes:
+        """The clip's MP4 or JPEG bytes."""
+        return self.store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
+
+    def masks(self, sample: SampleRow) -> MaskTrack:
+        """The track's masks as stored (the variant is computed from them, see `stages.augment.apply_variant`)."""
+        return MaskTrack.from_bytes(self.store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+
+    def query(self, sql: str) -> tuple[list[str], list[Sequence[object]]]:
+        """Column names and rows of a SQL query over the views. Raises ValueError with DuckDB's sentence."""
+        with self.connect() as connection:
+            try:
+                result = connection.execute(sql)
+                names = [column[0] for column in result.description or []]
+                return names, list(result.fetchall())
+            except duckdb.Error as error:
+                raise ValueError(str(error).splitlines()[0]) from error

@@ -1,0 +1,105 @@
+"""Pictures of the gallery: shrunk frames with masks drawn on them. Images are uint8 RGB (height, width, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from manifests.masks import Mask
+
+Image = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+BACKGROUND: Colour = (64, 132, 255)
+DELETION: Colour = (255, 72, 72)
+ENTITIES: tuple[Colour, ...] = (
+    (255, 176, 0),
+    (64, 224, 128),
+    (232, 88, 255),
+    (0, 216, 255),
+    (255, 112, 80),
+    (208, 255, 64),
+    (176, 144, 255),
+    (255, 128, 192),
+)
+"""Colours of a clip's entities in order; bright, so that they stand out on natural pictures."""
+
+_HALO: Colour = (16, 16, 16)
+
+
+def shrink(image: Image, width: int) -> Image:
+    """The image at most `width` pixels wide, never enlarged."""
+    if image.shape[1] <= width:
+        return image
+    size = (width, max(1, round(image.shape[0] * width / image.shape[1])))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def fit_mask(mask: Mask, image: Image) -> Mask:
+    """The mask at the image's size; a small thing does not vanish: a pixel is set from a third of its area on."""
+    height, width = image.shape[:2]
+    if mask.shape == (height, width):
+        return mask
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(share >= 1 / 3, dtype=np.bool_)
+
+
+def tinted(image: Image, mask: Mask, colour: Colour, strength: float) -> Image:
+    """The image with the mask's pixels mixed with a colour; `strength` 0..1."""
+    result = image.copy()
+    inside = fit_mask(mask, image)
+    mixed = image[inside].astype(np.float32) * (1 - strength) + np.asarray(colour, np.float32) * strength
+    result[inside] = np.rint(mixed).astype(np.uint8)
+    return result
+
+
+def outlined(image: Image, mask: Mask, colour: Colour) -> Image:
+    """The image with the mask's outline (holes too) in a colour, on a dark line that sets it off from any picture."""
+    result = np.ascontiguousarray(image).copy()
+    inside = fit_mask(mask, image).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(image.shape[1] / 240))
+    cv2.drawContours(result, contours, -1, _HALO, width + 2, cv2.LINE_AA)
+    cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
+    return result
+
+
+def marked(image: Image, mask: Mask, colour: Colour, strength: float = 0.4) -> Image:
+    """Tint and outline."""
+    return outlined(tinted(image, mask, colour, strength), mask, colour)
+
+
+def masked_out(image: Image, mask: Mask) -> Image:
+    """The masked picture x ⊙ (1 − m): black where the mask is."""
+    result: Image = image * ~fit_mask(mask, image)[..., None]
+    return result
+
+
+def found_overlay(image: Image, background: Sequence[Mask], entities: Sequence[Mask]) -> Image:
+    """All that was found in a frame: background regions tinted, entities outlined in their colours."""
+    for mask in background:
+        image = tinted(image, mask, BACKGROUND, 0.45)
+    for index, mask in enumerate(entities):
+        image = marked(image, mask, entity_colour(index), 0.3)
+    return image
+
+
+def entity_colour(index: int) -> Colour:
+    """The colour of a clip's entity by its place in the list."""
+    return ENTITIES[index % len(ENTITIES)]
+
+
+def css_colour(colour: Colour) -> str:
+    """A colour as CSS."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def jpeg(image: Image, quality: int) -> bytes:
+    """JPEG bytes of an image."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"a picture of {image.shape} could not be encoded")
+    return bytes(data.tobytes())

@@ -1,0 +1,142 @@
+"""What each kind of model promises. A profile picks an implementation of each by name (see `models.registry`).
+
+Images are uint8 RGB (height, width, 3). Boxes are (x0, y0, x1, y1) in pixels, end exclusive. Masks are bool
+(height, width) of the image's size. A model may be given the first frames of a clip, never its id or its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from manifests.masks import Mask
+
+Image = npt.NDArray[np.uint8]
+"""uint8 RGB (height, width, 3)."""
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels, end exclusive."""
+Matrix = npt.NDArray[np.float64]
+"""A 3×3 homography acting on (x, y, 1) pixel coordinates."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What stands in every track row: the model's name and the revision of its weights (or of the algorithm)."""
+
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word for something in the first frame, with a confidence in [0, 1]."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A box with its tag.
+
+    `seed` may carry a rough mask of the same image that helps the segmenter; with `refine` False it already is the mask
+    and the segmenter hands it back as it is.
+    """
+
+    box: Box
+    tag: str
+    score: float
+    seed: Mask | None = field(default=None, compare=False)
+    refine: bool = True
+
+
+class Tagger(Protocol):
+    """Names what is in the first frame, entities and background regions in separate lists."""
+
+    info: ModelInfo
+
+    def tag(self, frames: Sequence[Image]) -> tuple[list[Tag], list[Tag]]:
+        """(entity tags, background tags) of frames[0]; later frames may be looked at (an image has one frame)."""
+        ...
+
+
+class Detector(Protocol):
+    """Finds boxes for tags in the first frame."""
+
+    info: ModelInfo
+
+    def detect(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
+        """Detections of `tags` in frames[0], best first; later frames may be looked at."""
+        ...
+
+
+class Segmenter(Protocol):
+    """One mask per detection, on the first frame."""
+
+    info: ModelInfo
+
+    def segment(self, image: Image, detections: Sequence[Detection]) -> list[Mask]:
+        """One mask of `image`'s size per detection (all False where nothing was found)."""
+        ...
+
+
+class Tracker(Protocol):
+    """Carries first-frame masks through the clip."""
+
+    info: ModelInfo
+
+    def track(self, frames: Sequence[Image], masks: Sequence[Mask]) -> Iterator[list[Mask]]:
+        """For every frame, in order from frames[0], one mask per object. Reverse `frames` to track backwards."""
+        ...
+
+
+class Flow(Protocol):
+    """Where points of one frame go in the next."""
+
+    info: ModelInfo
+
+    def flow(self, first: Image, second: Image) -> npt.NDArray[np.float32]:
+        """Displacement (height, width, 2) in pixels, x then y, from `first` to `second`."""
+        ...
+
+
+@dataclass(frozen=True)
+class EntityView:
+    """What a captioner is told about one entity of a clip.
+
+    `frames` are a few RGB frames in order (the first is the clip's first frame) and `masks` their masks; `size` is the
+    full frame (height, width), the images may be smaller. `path` holds, for every frame of the clip, the mask's centre
+    as (x, y) fractions of the frame relative to the background (camera motion removed), NaN where the mask is empty;
+    `seconds` is the clip's length (0 for an image). `key` names the track: seeded phrasing depends on it alone.
+    """
+
+    key: str
+    seed: int
+    tag: str
+    frames: tuple[Image, ...]
+    masks: tuple[Mask, ...]
+    path: npt.NDArray[np.float32]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The three local captions of the paper: bare noun phrase, + attribute, + action and detail (3–5 sentences)."""
+
+    short: str
+    medium: str
+    long: str
+
+
+class Captioner(Protocol):
+    """Writes the three captions of an entity."""
+
+    info: ModelInfo
+
+    def caption(self, view: EntityView) -> Captions:
+        """Captions of the entity. Raises ValueError with one sentence when it has no answer."""
+        ...

@@ -1,0 +1,1 @@
+"""Configuration, parts, the Ray graph, the worker host and the command line."""

@@ -1,0 +1,92 @@
+"""``run.json``: what a dataset's folder is bound to, and the epoch of the run that holds it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from manifests.commits import RUN_FILE
+from manifests.storage import Store
+from pipeline.config import Config, differences, semantic_hash
+
+FORMAT = 1
+STAMPED = ("numpy", "opencv-python", "av", "pyarrow", "pycocotools", "scenedetect", "pillow")
+"""Libraries whose version can change the bytes of the result."""
+
+
+class ConfigMismatch(Exception):
+    """The folder was made with another semantic configuration. The text names the fields."""
+
+
+def environment() -> dict[str, str]:
+    """Versions and CPU type: byte-identical results are promised for equal ones."""
+    return {"python": platform.python_version(), "cpu": _cpu_type(), **{name: version(name) for name in STAMPED}}
+
+
+def _cpu_type() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.machine()
+
+
+def read_run(store: Store) -> dict[str, Any] | None:
+    """The document of an earlier run, or None in a new folder."""
+    try:
+        document: dict[str, Any] = json.loads(store.read(RUN_FILE))
+    except FileNotFoundError:
+        return None
+    return document
+
+
+def bind(store: Store, config: Config, console: Console) -> int:
+    """Bind a new folder to the configuration, or check that it is the one it is bound to; returns the new epoch.
+
+    Raises ConfigMismatch with the differing fields. Another version of a library only warns.
+    """
+    semantic, versions = config.semantic(), environment()
+    document = read_run(store)
+    if document is None:
+        document = {"format": FORMAT, "epoch": 0, "roots": {}}
+    elif document["semantic_hash"] != semantic_hash(semantic):
+        lines = differences(semantic, document["semantic"])
+        shown = "; ".join(lines[:8]) + (f"; and {len(lines) - 8} more" if len(lines) > 8 else "")
+        raise ConfigMismatch(
+            f"{store.url} was made with another configuration ({shown}); use the same one or another folder"
+        )
+    else:
+        for line in differences(versions, document["environment"]):
+            console.print(
+                f"[yellow]other environment than at the last run, bytes may differ: {line}[/]", highlight=False
+            )
+    document |= {
+        "epoch": document["epoch"] + 1,
+        "profile": config.profile,
+        "semantic_hash": semantic_hash(semantic),
+        "semantic": semantic,
+        "environment": versions,
+        "config": config.model_dump(mode="json"),
+    }
+    store.replace(RUN_FILE, _dump(document))
+    return int(document["epoch"])
+
+
+def bind_roots(store: Store, roots: dict[str, str]) -> dict[str, str]:
+    """Remember where each root lies (a moved root is taken over); returns all known roots."""
+    document = read_run(store)
+    assert document is not None, "bind comes first"
+    merged: dict[str, str] = {**document["roots"], **roots}
+    if merged != document["roots"]:
+        store.replace(RUN_FILE, _dump({**document, "roots": merged}))
+    return merged
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,189 @@
+"""The command line: ``vivid``. Exit codes: 0 done, 1 cannot, 2 wrong use, 3 incomplete, 130/143 interrupted."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from manifests.dataset import Dataset, NotADataset
+from manifests.lock import FolderLocked
+from manifests.storage import StorageError, open_store
+from pipeline.binding import ConfigMismatch, read_run
+from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, profiles
+from pipeline.report import funnel_text, last_line
+from pipeline.run import Options, Result, RunError, retry, shards
+
+KNOWN_ERRORS = (ConfigError, ConfigMismatch, FolderLocked, NotADataset, RunError, StorageError, ValueError)
+INCOMPLETE = 3
+
+app = typer.Typer(
+    name="vivid",
+    help="Training data for video local editing, from raw videos and images to WebDataset shards and Parquet manifests.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[str, typer.Option("--out", "-o", help="the dataset's folder or URL; created if missing")]
+Folder = Annotated[str, typer.Argument(help="a dataset's folder or URL")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="change one field, e.g. stages.screen.min_area=0.01")
+]
+Local = Annotated[bool, typer.Option("--local", help="run in this process, without Ray")]
+Workers = Annotated[int | None, typer.Option(min=1, help="largest number of actors per pool")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine")]
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print(f"vivid: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _finish(result: Result, out: str) -> None:
+    print(funnel_text(result.summary))
+    print(last_line(result.summary, out, result.committed, result.seconds))
+    if result.missing:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _phases(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",")) if text else WORK_PHASES
+    wrong = [name for name in names if name not in WORK_PHASES]
+    if wrong:
+        raise ConfigError(f"there is no phase '{wrong[0]}'; phases are {', '.join(WORK_PHASES)}")
+    return names
+
+
+@app.command("shards")
+def shards_command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="folders, globs, files, tars or listings (.txt .csv .tsv .jsonl .parquet), local or URLs; "
+            "`name=INPUT` names the root (default: the folder's own name)",
+        ),
+    ],
+    out: Out = "out",
+    profile: Annotated[str, typer.Option(help=f"one of: {', '.join(profiles())}")] = "cpu",
+    config: Annotated[
+        Path | None, typer.Option(help="a YAML file instead of a profile (it may say `extends: cpu`)")
+    ] = None,
+    sets: Sets = None,
+    phases: Annotated[str | None, typer.Option(help="only these of ingest,annotate,compose")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="take no more than this many sources")] = None,
+    local: Local = False,
+    workers: Workers = None,
+    address: Address = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be done and stop")] = False,
+) -> None:
+    """The main job: videos and images in, shards and manifests out. Run it again to go on or to add sources."""
+    settings = load_config(str(config) if config else profile, sets or ())
+    options = Options(_phases(phases), limit, local, workers, address)
+    if dry_run:
+        from pipeline.dry_run import plan_text
+
+        print(plan_text(inputs, out, settings, options))
+        return
+    _finish(shards(inputs, out, settings, options, Console(stderr=True)), out)
+
+
+def _bound_config(folder: str) -> Config:
+    document = read_run(open_store(folder))
+    if document is None:
+        raise NotADataset(f"{folder} holds no dataset (there is no run.json in it)")
+    return Config.model_validate(document["config"])
+
+
+@app.command("retry")
+def retry_command(
+    folder: Folder = "out", local: Local = False, workers: Workers = None, address: Address = None
+) -> None:
+    """Take failed sources and clips again, in new parts; filtered ones stay as they are."""
+    options = Options(local=local, workers=workers, address=address)
+    _finish(retry(folder, _bound_config(folder), options, Console(stderr=True)), folder)
+
+
+@app.command("inspect")
+def inspect_command(
+    folder: Folder = "out",
+    sql: Annotated[
+        str | None,
+        typer.Option(help="a query over the views sources, clips, tracks, samples, rejects; prints the rows"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the summary and statistics as JSON")] = False,
+    max_clips: Annotated[int, typer.Option(min=1, help="clips on the contact sheet")] = 60,
+) -> None:
+    """Look at a dataset: the funnel, a SQL query, and the contact sheet in OUT/gallery/index.html."""
+    from manifests.gallery import write_gallery
+    from manifests.statistics import format_table, statistics
+
+    from manifests.summary import summarise
+    from stages.augment import apply_variant
+    from stages.media import decode_clip
+
+    dataset = Dataset(folder)
+    if sql is not None:
+        print(format_table(*dataset.query(sql)))
+        return
+    if as_json:
+        print(json.dumps({"summary": summarise(dataset), "statistics": statistics(dataset)}, indent=1))
+        return
+    print(funnel_text(summarise(dataset)))
+    write_gallery(dataset, lambda data, indices: decode_clip(data, indices=indices), apply_variant, max_clips=max_clips)
+    print(f"contact sheet: {folder.rstrip('/')}/gallery/index.html")
+
+
+@app.command("prune")
+def prune_command(folder: Folder = "out") -> None:
+    """Remove the normalised clips and masks that the shards already hold (a later retry of a clip needs them)."""
+    from pipeline.prune import prune
+
+    freed = prune(folder)
+    print(f"{freed / 2**20:.1f} MiB freed")
+
+
+@app.command("demo")
+def demo_command(
+    folder: Annotated[Path, typer.Argument(help="where the demo clips and their truth are written")] = Path("demo"),
+) -> None:
+    """Render the demo clips: short scenes with exactly known masks, camera paths and colours, and some bad files."""
+    from pipeline.demo import render_demo
+
+    for path in render_demo(folder):
+        print(path)
+
+
+def main() -> None:
+    """Entry point of ``vivid``."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        app(standalone_mode=True)
+    except Terminated:
+        print("vivid: terminated; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        print("vivid: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except KNOWN_ERRORS as error:
+        print(f"vivid: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

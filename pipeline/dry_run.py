@@ -1,0 +1,52 @@
+"""--dry-run: the chain, the pools, the parts and what would be done, without touching anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manifests.storage import open_store
+from pipeline.annotate_phase import clip_items
+from pipeline.binding import read_run
+from pipeline.config import WORK_PHASES, Config, differences, semantic_hash
+from pipeline.ingest_phase import changed_sources, ingest_items, listed_sources
+from pipeline.run import Options
+from stages.listing import list_sources
+
+
+def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options) -> str:
+    """A page for the terminal. Raises what listing the inputs raises."""
+    store = open_store(out)
+    document = read_run(store)
+    listing = list_sources(inputs, config.listing)
+    lines = [f"profile {config.profile}, seed {config.seed}, configuration {semantic_hash(config.semantic())[:12]}"]
+    for phase in WORK_PHASES:
+        lines.append(f"{phase}:")
+        for pool in config.pools[phase]:
+            gpus = f", {pool.num_gpus:g} GPU" if pool.num_gpus else ""
+            most = options.workers or pool.max_actors or "all cores"
+            lines.append(f"  pool {pool.name}: {' → '.join(pool.stages)}")
+            lines.append(
+                f"    {pool.num_cpus:g} CPU{gpus} each, {pool.min_actors} to {most} actors, deadline {pool.deadline_s:g} s"
+            )
+    listed = listed_sources(store) if document else {}
+    new = [source for source in listing.sources if source.source_id not in listed]
+    lines.append(
+        f"inputs: {len(listing.sources)} sources ({len(new)} new), {len(listing.refused)} refused, {listing.ignored} other files"
+    )
+    lines += [f"  refused: {refusal.path}: {refusal.message}" for refusal in listing.refused[:10]]
+    lines += [f"  changed since listed: {name}" for name in changed_sources(listed, listing)[:10]]
+    if options.limit is not None:
+        new = new[: max(0, options.limit - len(listed))]
+    if document is None:
+        lines.append(f"{out}: new folder")
+    else:
+        lines.append(f"{out}: run {document['epoch']}, {len(listed)} sources listed")
+        lines += [f"  other configuration: {line}" for line in differences(config.semantic(), document["semantic"])]
+    parts = -(-len(new) // config.ingest_slice)
+    lines.append("would do:")
+    lines.append(f"  ingest: {len(ingest_items(store)) + parts} parts of up to {config.ingest_slice} sources")
+    lines.append(
+        f"  annotate: {len(clip_items(store, 'annotate'))} parts laid out so far, more once the sources are cut"
+    )
+    lines.append(f"  compose: {len(clip_items(store, 'compose'))} parts laid out so far")
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""Runs parts on Ray Data: one row is one part, one pool of the configuration is one actor pool.
+
+What the settings below guard against was measured on Ray 2.60 (see the comments): the default block size would make
+five parts one unit of retry, and the default error settings fail the job for one part or keep it alive for ever. Faults
+of records never reach Ray (`pipeline.host`); its retries are for lost nodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+
+from manifests.commits import Commit
+from pipeline.config import Pool
+from pipeline.phase import PartItem, PhaseSpec
+from pipeline.pool import Aborted, PoolWorker, pack, unpack
+
+NOT_SHIPPED = ("/.venv", "/.git", "/out", "/demo", "/bench", "**/__pycache__")
+"""Left out of the working directory that is sent to other nodes."""
+
+
+class PoolActor:
+    """The actor: a `PoolWorker` behind Ray Data's batch interface (batches of one row)."""
+
+    def __init__(self, spec: PhaseSpec, pool_index: int) -> None:
+        self.worker = PoolWorker(spec, pool_index)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        value = unpack(batch["payload"][0])
+        if isinstance(value, PartItem):
+            value = self.worker.process(value)
+        payload = np.empty(1, object)
+        payload[0] = pack(value)
+        return {"part": batch["part"], "payload": payload}
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a cluster (address, or RAY_ADDRESS), or start Ray on this machine; once per process."""
+    if ray.is_initialized():
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address:
+        shipped = {"working_dir": str(Path.cwd()), "excludes": list(NOT_SHIPPED)}
+        ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = None
+    context.retried_map_errors = True
+    context.max_map_retries = 2
+    context.max_errored_blocks = -1
+    context.actor_task_retry_on_errors = False
+
+
+def stop_ray() -> None:
+    """Leave Ray; a Ray started here ends with all its processes."""
+    ray.shutdown()
+
+
+def actor_range(pool: Pool, parts: int, others_cpus: float, cpus: float) -> tuple[int, int]:
+    """(smallest, largest) number of actors: never more than parts, and by default what the cores allow."""
+    fitting = max(1, int((cpus - others_cpus) / pool.num_cpus))
+    largest = max(1, min(pool.max_actors or fitting, parts))
+    return min(pool.min_actors, largest), largest
+
+
+def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Aborted]:
+    """The commit of each part as it is done, or why it was aborted. Parts lost with their nodes are missing."""
+    rows = [{"part": item.part, "payload": pack(item)} for item in items]
+    dataset: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
+    cpus = float(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    for index, pool in enumerate(spec.pools):
+        # Every pool keeps room for the smallest number of actors of the others, or the pipeline could not flow.
+        others = sum(p.num_cpus * p.min_actors for i, p in enumerate(spec.pools) if i != index)
+        smallest, largest = actor_range(pool, len(rows), others, cpus)
+        if len(spec.pools) == 1:
+            smallest = largest
+        dataset = dataset.map_batches(
+            PoolActor,
+            fn_constructor_args=(spec, index),
+            batch_size=1,
+            compute=ActorPoolStrategy(min_size=smallest, max_size=largest),
+            num_cpus=pool.num_cpus,
+            num_gpus=pool.num_gpus or None,
+            max_task_retries=2,
+            max_restarts=2,
+        )
+    for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
+        value = unpack(batch["payload"][0])
+        assert not isinstance(value, PartItem)
+        yield value

@@ -1,0 +1,198 @@
+"""One run of the main job: list, ingest, lay out, annotate, draw donors, compose; each step only what is missing.
+
+Everything a run needs to know of earlier ones is in the dataset's folder, so a run may be killed anywhere and the same
+command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+
+from manifests.commits import Commit, sweep
+from manifests.lock import run_lock
+from manifests.storage import Store, open_store
+from manifests.summary import failed_ids, write_summary
+from pipeline.annotate_phase import clip_items
+from pipeline.binding import bind, bind_roots
+from pipeline.config import Config, Pool
+from pipeline.donor_bank import banks_by_part, commit_bank
+from pipeline.ingest_phase import (
+    changed_sources,
+    commit_layout,
+    commit_listing,
+    commit_retry_layout,
+    commit_retry_listing,
+    ingest_items,
+    listed_sources,
+)
+from pipeline.local_runner import run_local
+from pipeline.phase import PartItem, PhaseSpec
+from pipeline.pool import Aborted
+from pipeline.progress import PhaseProgress
+from stages.listing import Listing, list_sources
+
+UNITS = {"ingest": "sources", "annotate": "clips", "compose": "clips"}
+
+
+class RunError(Exception):
+    """The run cannot go on. The text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; nothing here changes the data."""
+
+    phases: tuple[str, ...] = ("ingest", "annotate", "compose")
+    limit: int | None = None
+    local: bool = False
+    workers: int | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did: parts committed now, planned parts still missing, and the summary of the whole dataset."""
+
+    committed: int
+    missing: int
+    summary: dict[str, object]
+    seconds: float
+
+
+Runner = Callable[[PhaseSpec, Sequence[PartItem]], Iterator[Commit | Aborted]]
+
+
+class Run:
+    """Holds a folder's lock and drives the phases over it."""
+
+    def __init__(self, store: Store, config: Config, options: Options, console: Console, epoch: int) -> None:
+        self.store, self.config, self.options, self.console = store, config, options, console
+        self.epoch = epoch
+        self.roots: dict[str, str] = {}
+        self.committed = 0
+        self.missing = 0
+
+    def take_sources(self, listing: Listing) -> None:
+        """Commit what is new in the listing; name what has changed."""
+        if not listing.sources and not listing.refused and not listed_sources(self.store):
+            raise RunError("no video or image found in the inputs")
+        for name in changed_sources(listed_sources(self.store), listing):
+            self.console.print(
+                f"[yellow]{name} has changed since it was listed; its clips stay as they are "
+                "(use a new output folder for the new file)[/]",
+                highlight=False,
+            )
+        commit_listing(self.store, self.epoch, listing, self.config.ingest_slice, self.options.limit)
+
+    def phases(self) -> None:
+        """Run the phases asked for, each as far as the one before is complete."""
+        if "ingest" in self.options.phases:
+            self._phase("ingest", ingest_items(self.store))
+        if not ingest_items(self.store):
+            commit_layout(self.store, self.epoch, self.config.layout, self.config.seed)
+        if "annotate" in self.options.phases:
+            self._phase("annotate", clip_items(self.store, "annotate"))
+        if "compose" in self.options.phases:
+            self._compose()
+
+    def _compose(self) -> None:
+        if ingest_items(self.store) or clip_items(self.store, "annotate"):
+            raise RunError("compose needs every part annotated first; run again without --phases")
+        commit_bank(self.store, self.epoch, self.config.donors, self.config.seed)
+        banks = banks_by_part(self.store)
+        by_bank: dict[int, list[PartItem]] = {}
+        for item in clip_items(self.store, "compose"):
+            number, _ = banks[item.part]
+            by_bank.setdefault(number, []).append(replace(item, bank=number))
+        for _, items in sorted(by_bank.items()):
+            self._phase("compose", items, bank=banks[items[0].part][1])
+
+    def _phase(self, phase: str, items: Sequence[PartItem], bank: str | None = None) -> None:
+        if not items:
+            return
+        pools = tuple(self._sized(pool) for pool in self.config.pools[phase])
+        settings = {name: self.config.stage_settings(name) for name in self.config.chain(phase)}
+        spec = PhaseSpec(phase, self.store.url, self.epoch, self.config.seed, self.roots, pools, settings, bank)
+        sizes = {item.part: len(item.records) for item in items}
+        with PhaseProgress(phase, UNITS[phase], sum(sizes.values()), self.console) as progress:
+            for commit in self._runner()(spec, items):
+                if isinstance(commit, Aborted):
+                    raise RunError(commit.message)
+                progress.add(commit, sizes.pop(commit.part))
+                self.committed += 1
+        self.missing += len(sizes)
+        if sizes:
+            parts = ", ".join(str(part) for part in sorted(sizes)[:10])
+            raise RunError(
+                f"{phase}: {len(sizes)} parts were lost with their workers ({parts}); run the same command again"
+            )
+
+    def _sized(self, pool: Pool) -> Pool:
+        if self.options.workers is None:
+            return pool
+        return pool.model_copy(update={"min_actors": 1, "max_actors": self.options.workers})
+
+    def _runner(self) -> Runner:
+        if self.options.local:
+            return run_local
+        # Imported and started only when there is work: it takes seconds.
+        from pipeline.ray_runner import run_ray, start_ray
+
+        start_ray(self.options.address)
+        return run_ray
+
+
+def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:
+    """The main job: sources in, shards and manifests out; only what is missing is done.
+
+    Raises RunError, FolderLocked, ConfigMismatch, StorageError (one sentence each); KeyboardInterrupt passes through
+    and leaves the folder resumable.
+    """
+
+    def plan(run: Run) -> None:
+        listing = list_sources(inputs, config.listing)
+        run.roots = bind_roots(run.store, listing.roots)
+        run.take_sources(listing)
+
+    return _run(out, config, options, console, plan)
+
+
+def retry(out: str, config: Config, options: Options, console: Console) -> Result:
+    """Take the failed sources and clips of a dataset again, in new parts."""
+
+    def plan(run: Run) -> None:
+        run.roots = bind_roots(run.store, {})
+        sources, clips = failed_ids(run.store)
+        again = commit_retry_listing(run.store, run.epoch, sources, config.ingest_slice)
+        again += commit_retry_layout(run.store, run.epoch, config.layout, clips)
+        console.print(f"{again} failed records are tried again" if again else "nothing has failed", highlight=False)
+
+    return _run(out, config, options, console, plan)
+
+
+def _run(out: str, config: Config, options: Options, console: Console, plan: Callable[[Run], None]) -> Result:
+    start = time.monotonic()
+    store = open_store(out)
+    with run_lock(store):
+        run = Run(store, config, options, console, bind(store, config, console))
+        sweep(store)
+        plan(run)
+        try:
+            run.phases()
+        finally:
+            if not options.local:
+                _stop_ray()
+            # Also what a worker of a killed run may have left behind since the first sweep.
+            sweep(store)
+        summary = write_summary(store)
+    return Result(run.committed, run.missing, summary, time.monotonic() - start)
+
+
+def _stop_ray() -> None:
+    if "pipeline.ray_runner" in sys.modules:
+        sys.modules["pipeline.ray_runner"].stop_ray()

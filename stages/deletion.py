@@ -1,0 +1,134 @@
+"""Deletion tracks: another clip's entity pasted into the background and moved in both ways (VIVID-10M, deletion).
+
+The ground truth of a deletion sample is the untouched clip; all that is made is a mask of something that could have
+been there. Both motions share donor and place: (a) trajectory, the donor's own later masks; (b) background, the first
+mask carried by the camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import islice
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from manifests.ids import PASTED_TRACK
+from manifests.masks import Mask, MaskTrack
+from manifests.records import DonorRow
+from manifests.schema import from_parquet
+from models.local_homography import HomographySettings, background_homographies
+from models.protocols import Matrix
+from stages.donors import donors_for, lendable
+from stages.measure import shrunk_grays, union_masks
+from stages.move import move_with_background, move_with_donor, visible_fraction
+from stages.paste import PasteSettings, Placement, apply_placement, place
+from stages.stage import Context, Stage
+from stages.work import ClipWork, Pasting, Track
+
+Attempt = tuple[DonorRow, MaskTrack, Placement, Mask]
+"""A donor, its masks, where it goes, and its first mask in place."""
+
+
+class DeletionSettings(BaseModel, frozen=True, extra="forbid"):
+    """How many donors are tried, and what a moved mask must keep."""
+
+    paste: PasteSettings = Field(default=PasteSettings(), description="search over place and scale")
+    homography: HomographySettings = Field(default=HomographySettings(), description="motion of the background there")
+    max_attempts: int = Field(default=6, ge=1, description="donors tried per clip before a motion is given up")
+    min_visible: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="mean share of the first mask's area still in view; else it has left the frame",
+    )
+    flow_long_side: int = Field(
+        default=1280, ge=64, description="frames are shrunk to this for background motion, pixels"
+    )
+
+
+class Deletion(Stage[ClipWork]):
+    """Adds the pasted tracks: 90 (trajectory) and 91 (background) for a video, 90 (still) for an image."""
+
+    name = "paste"
+    reads = ("frames", "tracks")
+    writes = ("tracks",)
+    Settings = DeletionSettings
+    settings: DeletionSettings
+
+    def setup(self, context: Context) -> None:
+        super().setup(context)
+        self.bank = from_parquet(DonorRow, context.store.read(context.bank)) if context.bank else []
+
+    def run(self, records: Sequence[ClipWork]) -> None:
+        for record in records:
+            self._paste(record)
+
+    def _paste(self, record: ClipWork) -> None:
+        regions = record.of_role("background")
+        if not regions:
+            record.reject(
+                f"{record.id} pasted", "track", self.name, "no_background", "no background region to paste into"
+            )
+            return
+        background = reduce(np.logical_or, (track.masks.mask(0) for track in regions))
+        motions = ("trajectory", "background") if record.clip.kind == "video" else ("still",)
+        found: dict[str, Track] = {}
+        placed = 0
+        for donor, masks, placement, first in self._attempts(record, background):
+            placed += 1
+            for number, motion in enumerate(motions, PASTED_TRACK):
+                if motion in found:
+                    continue
+                moved = self._move(record, motion, donor, masks, placement, first)
+                if float(np.mean(visible_fraction(moved))) >= self.settings.min_visible:
+                    found[motion] = _track(number, motion, donor, moved, placement)
+            if len(found) == len(motions):
+                break
+        record.tracks += [found[motion] for motion in motions if motion in found]
+        for motion in motions:
+            if motion not in found:
+                self._explain(record, motion, placed)
+
+    def _attempts(self, record: ClipWork, background: Mask) -> Iterator[Attempt]:
+        seed = self.context.seed
+        for donor in islice(donors_for(self.bank, record.clip, seed), self.settings.max_attempts):
+            masks = MaskTrack.from_bytes(donor.masks)
+            key = f"{record.id} {donor.track_id}"
+            placement = place(masks.mask(0), background, seed, key, self.settings.paste)
+            if placement is not None:
+                yield donor, masks, placement, apply_placement(masks.mask(0), placement, background.shape)
+
+    def _move(
+        self, record: ClipWork, motion: str, donor: DonorRow, masks: MaskTrack, placement: Placement, first: Mask
+    ) -> MaskTrack:
+        clip = record.clip
+        if motion == "still":
+            return MaskTrack.from_masks([first])
+        if motion == "trajectory":
+            size = (clip.height, clip.width)
+            fps = clip.fps or 1.0
+            return move_with_donor(masks, donor.fps or fps, placement, size, fps, clip.num_frames)
+        return move_with_background(first, self._homographies(record, first))
+
+    def _homographies(self, record: ClipWork, region: Mask) -> list[Matrix]:
+        grays, scale = shrunk_grays(record.decoded(), self.settings.flow_long_side)
+        entities = [track.masks for track in record.of_role("entity")]
+        exclude = [union_masks(entities, i) for i in range(len(grays))] if entities else None
+        return background_homographies(grays, region, exclude, self.settings.homography)
+
+    def _explain(self, record: ClipWork, motion: str, placed: int) -> None:
+        if not lendable(self.bank, record.clip):
+            reason, sentence = "no_donor", "no entity of another source in the same split could lend its shape"
+        elif not placed:
+            reason, sentence = "no_place", "no donor fits into the background region"
+        else:
+            reason, sentence = "leaves_frame", f"with {motion} motion every pasted mask leaves the frame"
+        record.reject(f"{record.id} {motion}", "track", self.name, reason, sentence)
+
+
+def _track(number: int, motion: str, donor: DonorRow, masks: MaskTrack, placement: Placement) -> Track:
+    x0, y0, x1, y1 = (float(value) for value in masks.boxes()[0])
+    pasting = Pasting(donor.track_id, motion, placement.dx, placement.dy, placement.scale)
+    return Track(number, "pasted", donor.tag, (x0, y0, x1, y1), placement.inside, masks, pasting=pasting)

@@ -1,0 +1,122 @@
+"""Measure: how each entity moves, against the frame and against the background (VIVID-10M's motion statistics)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+from manifests.masks import Mask, MaskTrack
+from models.local_homography import global_homographies
+from models.protocols import Image, Matrix
+from stages.stage import Stage
+from stages.work import ClipWork, Track
+
+Points = npt.NDArray[np.float64]
+"""(frames, 2) pixel positions, NaN where there is none."""
+
+
+class MeasureSettings(BaseModel, frozen=True, extra="forbid"):
+    """How motion is measured."""
+
+    long_side: int = Field(default=640, ge=64, description="frames are shrunk to this for the camera's motion, pixels")
+    span_s: float = Field(
+        default=0.25, gt=0, description="speeds are taken over this time; shorter measures the masks' jitter, seconds"
+    )
+
+
+class Measure(Stage[ClipWork]):
+    """Sets `path` and the three speeds of every entity track of a video."""
+
+    name = "measure"
+    reads = ("frames", "tracks")
+    writes = ("tracks",)
+    Settings = MeasureSettings
+    settings: MeasureSettings
+
+    def run(self, records: Sequence[ClipWork]) -> None:
+        for record in records:
+            entities = record.of_role("entity")
+            if record.clip.kind == "video" and entities:
+                self._measure(record, entities)
+
+    def _measure(self, record: ClipWork, entities: Sequence[Track]) -> None:
+        frames, fps = record.decoded(), record.clip.fps or 1.0
+        grays, scale = shrunk_grays(frames, self.settings.long_side)
+        camera = global_homographies(grays, _foreground([track.masks for track in entities], grays[0].shape))
+        size = np.asarray([record.clip.width, record.clip.height], np.float64)
+        step = max(1, round(self.settings.span_s * fps))
+        for track in entities:
+            centres = centres_of(track.masks)
+            unmoved = _map_each(centres * scale, [np.linalg.inv(matrix) for matrix in camera]) / scale
+            track.path = (unmoved / size).astype(np.float32)
+            per_second = fps / step / float(np.hypot(*size))
+            track.foreground_motion = _mean_step(centres, centres, step, per_second)
+            # Where the background that was under the track goes: its first-frame place carried on by the camera.
+            carried = _map_each(_shifted(unmoved, -step) * scale, camera) / scale
+            track.background_motion = _mean_distance(_shifted(centres, -step), carried, per_second)
+            track.relative_motion = _mean_step(unmoved, unmoved, step, per_second)
+
+
+def shrunk_grays(frames: Sequence[Image], long_side: int) -> tuple[list[npt.NDArray[np.uint8]], float]:
+    """Grey frames with the long side at most `long_side`, and the factor from full to shrunk pixels."""
+    height, width = frames[0].shape[:2]
+    scale = min(1.0, long_side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    grays = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    return [cv2.resize(gray, size, interpolation=cv2.INTER_AREA) if scale < 1 else gray for gray in grays], scale
+
+
+def union_masks(tracks: Sequence[MaskTrack], index: int) -> Mask:
+    """Pixels that any of the tracks covers in a frame."""
+    union = tracks[0].mask(index)
+    for track in tracks[1:]:
+        union = union | track.mask(index)
+    return union
+
+
+def _foreground(tracks: Sequence[MaskTrack], size: tuple[int, ...]) -> list[Mask]:
+    shrunk = (size[1], size[0])
+    return [
+        cv2.resize(union_masks(tracks, i).view(np.uint8), shrunk, interpolation=cv2.INTER_NEAREST).view(np.bool_)
+        for i in range(len(tracks[0]))
+    ]
+
+
+def centres_of(track: MaskTrack) -> Points:
+    """Centre of each mask's box in pixels, NaN where it is empty. The box is enough: speeds are differences."""
+    boxes = track.boxes().astype(np.float64)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centres[track.areas() == 0] = np.nan
+    return centres
+
+
+def _map_each(points: Points, matrices: Sequence[Matrix]) -> Points:
+    """The i-th point through the i-th homography."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    mapped = np.einsum("nij,nj->ni", np.stack(matrices), homogeneous)
+    return mapped[:, :2] / mapped[:, 2:]
+
+
+def _shifted(points: Points, step: int) -> Points:
+    """Row i holds the point of frame i + step; NaN beyond the ends."""
+    result = np.full_like(points, np.nan)
+    if abs(step) < len(points):
+        if step < 0:
+            result[-step:] = points[:step]
+        else:
+            result[: len(points) - step] = points[step:]
+    return result
+
+
+def _mean_distance(a: Points, b: Points, factor: float) -> float | None:
+    distances = np.linalg.norm(a - b, axis=1)
+    distances = distances[np.isfinite(distances)]
+    return round(float(distances.mean()) * factor, 6) if len(distances) else None
+
+
+def _mean_step(a: Points, b: Points, step: int, factor: float) -> float | None:
+    return _mean_distance(a, _shifted(b, -step), factor)

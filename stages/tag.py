@@ -1,0 +1,38 @@
+"""Tag: words for the entities and the background regions of the first frame (VIVID-10M, entity selection)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, Field
+
+from models.protocols import Tagger
+from models.registry import ModelChoice, make_model
+from stages.stage import Context, Stage
+from stages.work import ClipWork
+
+
+class TagSettings(BaseModel, frozen=True, extra="forbid"):
+    """Which tagger, and how far it may look."""
+
+    tagger: ModelChoice = Field(default=ModelChoice(name="motion_discovery"), description="the tagger")
+    lookahead: int = Field(default=12, ge=1, description="first frames shown to it; motion needs more than one")
+
+
+class Tagging(Stage[ClipWork]):
+    """Asks the tagger about the first frames."""
+
+    name = "tag"
+    reads = ("frames",)
+    writes = ("entity_tags", "background_tags")
+    Settings = TagSettings
+    settings: TagSettings
+
+    def setup(self, context: Context) -> None:
+        super().setup(context)
+        self.tagger: Tagger = make_model(self.settings.tagger)
+
+    def run(self, records: Sequence[ClipWork]) -> None:
+        for record in records:
+            frames = record.decoded()[: self.settings.lookahead]
+            record.entity_tags, record.background_tags = self.tagger.tag(frames)
