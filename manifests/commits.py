@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from manifests.schema import from_parquet, to_parquet
-from manifests.storage import StorageError, Store, sha256_of
+from manifests.storage import Store, sha256_of, storage_errors
 
 Row = TypeVar("Row")
 
@@ -121,8 +121,9 @@ class PartWriter:
 
         `name` is what the commit calls it (see `Commit.file`).
         """
-        digest = sha256_of(scratch)
-        size = scratch.stat().st_size
+        with storage_errors("write to", self.store.url):
+            digest = sha256_of(scratch)
+            size = scratch.stat().st_size
         path = f"{folder}/{stem}-{self.part:05d}-{digest[:8]}{suffix}"
         self.store.publish(scratch, path, f"{self.phase}/{self.part:05d}/{name}")
         self._files.append(CommittedFile(path, name, digest, size, rows))
@@ -137,10 +138,8 @@ class PartWriter:
         if not material:
             return None
         scratch = self.store.scratch()
-        try:
+        with storage_errors("write to", self.store.url):
             scratch.write_bytes(to_parquet(row, material))
-        except OSError as error:
-            raise StorageError(f"cannot write to {self.store.url}: {error.strerror}") from error
         return self.add_file(scratch, name, folder or f"manifests/{name}", self.phase, ".parquet", len(material))
 
     def commit(
@@ -152,10 +151,14 @@ class PartWriter:
         could remove a file of the same name and content that it has just committed.
         """
         commit = Commit(self.phase, self.part, self.epoch, tuple(self._files), dict(counts), facts, dict(timings or {}))
-        if (epoch := current_epoch(self.store)) != self.epoch:
-            raise StaleEpoch(f"run {epoch} has taken over the folder from run {self.epoch}")
+        if self._taken_over():
+            raise self._stale()
         label = f"{self.phase}/{self.part:05d}/commit"
         if self.store.create(commit.path, commit.to_bytes(), label):
+            # A process that slept since the check above may wake up after the new run's sweep.
+            if self._taken_over() and not all(self.store.exists(file.path) for file in commit.files):
+                self.store.remove(commit.path)
+                raise self._stale()
             return commit, True
         winner = Commit.from_bytes(self.store.read(commit.path))
         kept = {file.path for file in winner.files}
@@ -163,6 +166,12 @@ class PartWriter:
             if file.path not in kept:
                 self.store.remove(file.path)
         return winner, False
+
+    def _taken_over(self) -> bool:
+        return current_epoch(self.store) != self.epoch
+
+    def _stale(self) -> StaleEpoch:
+        return StaleEpoch(f"run {current_epoch(self.store)} has taken over the folder from run {self.epoch}")
 
 
 def sweep(store: Store) -> list[str]:

@@ -5,6 +5,7 @@ Only files that a commit names are read. Where a source or clip was taken again 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ from manifests.commits import PHASES, RUN_FILE, Commit, read_commits
 from manifests.masks import MaskTrack
 from manifests.records import TABLES, SampleRow
 from manifests.schema import arrow_schema, concat, from_table
-from manifests.storage import LocalStore, Store, open_store
+from manifests.storage import LocalStore, StorageError, Store, open_store
 
 Row = TypeVar("Row")
 
@@ -27,9 +28,14 @@ NEWEST = {
     "tracks": "SELECT t.* FROM {files} t SEMI JOIN clips c ON t.clip_id = c.clip_id AND t.part = c.part",
     "samples": "SELECT s.* FROM {files} s SEMI JOIN clips c ON s.clip_id = c.clip_id AND s.part = c.part",
     # A part number counts before the phase: retried clips go into new parts and may stop in an earlier phase there.
+    # What an earlier part said of a clip's tracks and samples is void once the clip lies in a newer one.
     "rejects": (
-        "SELECT * FROM {files} QUALIFY row_number() OVER (PARTITION BY id ORDER BY part DESC, "
-        "list_position(['listing', 'ingest', 'layout', 'annotate', 'compose'], phase) DESC) = 1 AND state <> 'kept'"
+        "SELECT r.* FROM {files} r LEFT JOIN clips c "
+        "ON r.level IN ('track', 'sample') AND c.clip_id = split_part(r.id, '-', 1) "
+        "WHERE r.part = coalesce(c.part, r.part) "
+        "QUALIFY row_number() OVER (PARTITION BY r.id ORDER BY r.part DESC, "
+        "list_position(['listing', 'ingest', 'layout', 'annotate', 'compose'], r.phase) DESC, r.stage, r.reason) = 1 "
+        "AND r.state <> 'kept'"
     ),
 }
 """SQL of each view over all committed files of its table."""
@@ -40,6 +46,9 @@ ORDER = {
     "samples": "part, sample_id",
     "rejects": "phase, part, id",
 }
+
+GLOB = re.compile(r"[*?\[{]")
+"""Signs in a path that DuckDB takes for a pattern; files below such a folder are read through Arrow."""
 
 
 class NotADataset(Exception):
@@ -57,8 +66,7 @@ class Dataset:
 
     def files(self, table: str) -> list[str]:
         """Committed Parquet files of a table, relative to the folder, in phase and part order."""
-        if table not in TABLES:
-            raise ValueError(f"there is no table '{table}'; tables are {', '.join(TABLES)}")
+        _check_name(table)
         commits = (commit for phase in PHASES for commit in self.commits[phase].values())
         return [file.path for commit in commits if (file := commit.file(table)) is not None]
 
@@ -68,9 +76,8 @@ class Dataset:
         connection.execute("SET threads = 2")
         for name, row in TABLES.items():
             files = self.files(name)
-            if files and isinstance(self.store, LocalStore):
-                paths = ", ".join("'" + str(self.store.root / f).replace("'", "''") + "'" for f in files)
-                source = f"read_parquet([{paths}])"
+            if files and isinstance(self.store, LocalStore) and not GLOB.search(self.store.url):
+                source = _parquet_sql(self.store, files)
             else:
                 tables = [pq.read_table(pa.BufferReader(self.store.read(f))) for f in files]
                 source = f"all_{name}"
@@ -80,6 +87,7 @@ class Dataset:
 
     def table(self, name: str) -> pa.Table:
         """A table as it counts, in a fixed order."""
+        _check_name(name)
         with self.connect() as connection:
             found: pa.Table = connection.execute(f"SELECT * FROM {name} ORDER BY {ORDER[name]}").to_arrow_table()
         return found.cast(arrow_schema(TABLES[name]))
@@ -105,3 +113,17 @@ class Dataset:
                 return names, list(result.fetchall())
             except duckdb.Error as error:
                 raise ValueError(str(error).splitlines()[0]) from error
+
+
+def _parquet_sql(store: LocalStore, files: Sequence[str]) -> str:
+    for file in files:
+        if not store.exists(file):
+            raise StorageError(f"{store.url} has lost {file}, which a commit names")
+    paths = ", ".join("'" + f"{store.url}/{file}".replace("'", "''") + "'" for file in files)
+    # A folder called `key=value` above the dataset is not a column of it.
+    return f"read_parquet([{paths}], hive_partitioning = false)"
+
+
+def _check_name(table: str) -> None:
+    if table not in TABLES:
+        raise ValueError(f"there is no table '{table}'; tables are {', '.join(TABLES)}")

@@ -15,17 +15,17 @@ class Html(str):
 _VOID = frozenset({"br", "hr", "img", "link", "meta"})
 
 
-def element(name: str, *content: str, **attributes: str | int | float | bool | None) -> Html:
-    """``<name attributes>content</name>``. Attributes lose a trailing ``_`` (``class_``), None and False are left out."""
-    parts = [f"<{name}"]
+def element(tag: str, /, *content: str, **attributes: str | int | float | bool | None) -> Html:
+    """``<tag attributes>content</tag>``. Attributes lose a trailing ``_`` (``class_``); None and False are left out."""
+    parts = [f"<{tag}"]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         attribute = key.rstrip("_").replace("_", "-")
         parts.append(f" {attribute}" if value is True else f' {attribute}="{escape(str(value), quote=True)}"')
     parts.append(">")
-    if name not in _VOID:
-        parts += [*(_markup(part) for part in content), f"</{name}>"]
+    if tag not in _VOID:
+        parts += [*(_markup(part) for part in content), f"</{tag}>"]
     return Html("".join(parts))
 
 

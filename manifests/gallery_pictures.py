@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,21 @@ from manifests.masks import Mask
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Window(NamedTuple):
+    """A rectangle of a frame in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def cut(self, array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """That part of an image or mask."""
+        return array[self.y : self.y + self.height, self.x : self.x + self.width]
+
 
 BACKGROUND: Colour = (64, 132, 255)
 DELETION: Colour = (255, 72, 72)
@@ -47,6 +63,25 @@ def fit_mask(mask: Mask, image: Image) -> Mask:
     return np.asarray(share >= 1 / 3, dtype=np.bool_)
 
 
+def close_up(mask: Mask) -> Window:
+    """The part of the frame to look at for a mask (H, W) bool: of the frame's proportions, with room around the mask.
+
+    The whole frame for a large mask or an empty one; never less than a fifth of it.
+    """
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return Window(0, 0, width, height)
+    extent = max((rows[-1] + 1 - rows[0]) / height, (columns[-1] + 1 - columns[0]) / width)
+    share = max(0.2, 1.6 * float(extent))
+    if share >= 0.8:
+        return Window(0, 0, width, height)
+    w, h = round(width * share), round(height * share)
+    x = min(max(int(columns[0] + columns[-1] + 1 - w) // 2, 0), width - w)
+    y = min(max(int(rows[0] + rows[-1] + 1 - h) // 2, 0), height - h)
+    return Window(x, y, w, h)
+
+
 def tinted(image: Image, mask: Mask, colour: Colour, strength: float) -> Image:
     """The image with the mask's pixels mixed with a colour; `strength` 0..1."""
     result = image.copy()
@@ -67,6 +102,15 @@ def outlined(image: Image, mask: Mask, colour: Colour) -> Image:
     return result
 
 
+def hatched(image: Image, mask: Mask, colour: Colour) -> Image:
+    """The image with the mask's pixels striped in a colour, so that what lies below stays recognisable."""
+    rows, columns = np.indices(image.shape[:2], sparse=True)
+    period = max(6, image.shape[1] // 40)
+    stripes = (rows + columns) % period < period / 3
+    inside = fit_mask(mask, image)
+    return tinted(tinted(image, inside, colour, 0.2), inside & stripes, colour, 0.55)
+
+
 def marked(image: Image, mask: Mask, colour: Colour, strength: float = 0.4) -> Image:
     """Tint and outline."""
     return outlined(tinted(image, mask, colour, strength), mask, colour)
@@ -79,9 +123,9 @@ def masked_out(image: Image, mask: Mask) -> Image:
 
 
 def found_overlay(image: Image, background: Sequence[Mask], entities: Sequence[Mask]) -> Image:
-    """All that was found in a frame: background regions tinted, entities outlined in their colours."""
+    """All that was found in a frame: background regions striped, entities outlined in their colours."""
     for mask in background:
-        image = tinted(image, mask, BACKGROUND, 0.45)
+        image = hatched(image, mask, BACKGROUND)
     for index, mask in enumerate(entities):
         image = marked(image, mask, entity_colour(index), 0.3)
     return image

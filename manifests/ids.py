@@ -66,7 +66,7 @@ def draw_fraction(seed: int, key: str, name: str) -> float:
 
 
 def draw_uniform(seed: int, key: str, name: str, low: float, high: float) -> float:
-    """A uniform float in [low, high)."""
+    """A uniform float from low to high (rounding may reach high)."""
     return low + (high - low) * draw_fraction(seed, key, name)
 
 

@@ -16,14 +16,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import TextIOWrapper
 
-from manifests.storage import LocalStore, StorageError, Store
+from manifests.storage import LocalStore, StorageError, Store, storage_errors
 
 LOCK_FILE = ".lock"
 LEASE_FILE = "lease.json"
 HEARTBEAT_S = 10.0
 LEASE_EXPIRY_S = 60.0
 """A lease is dead after this long without a heartbeat: six missed ones."""
+SETTLE_S = 2.0
+"""After taking over a dead lease, wait this long for another run that found it dead at the same moment."""
 
 
 class FolderLocked(Exception):
@@ -52,24 +55,26 @@ def run_lock(store: Store) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _flock(store: LocalStore) -> Iterator[None]:
-    try:
+    with storage_errors("write to", store.url):
         store.root.mkdir(parents=True, exist_ok=True)
         file = (store.root / LOCK_FILE).open("a+")
-    except OSError as error:
-        raise StorageError(
-            f"cannot write to {store.url}: {error.strerror}; choose a folder you may write to"
-        ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise _refusal(store.url, _parse(file.read())) from error
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(_holder()))
-        file.flush()
+        with storage_errors("lock", store.url):
+            _take(file, store.url)
         yield
+
+
+def _take(file: TextIOWrapper, url: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        raise _refusal(url, _parse(file.read())) from error
+    file.seek(0)
+    file.truncate()
+    # On a full disk the lock holds all the same; only its holder's name is missing.
+    with contextlib.suppress(OSError):
+        os.write(file.fileno(), json.dumps(_holder()).encode())
 
 
 def _parse(text: str) -> dict[str, object]:
@@ -81,7 +86,9 @@ def _parse(text: str) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _lease(store: Store, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = LEASE_EXPIRY_S) -> Iterator[None]:
+def _lease(
+    store: Store, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = LEASE_EXPIRY_S, settle_s: float = SETTLE_S
+) -> Iterator[None]:
     token = uuid.uuid4().hex
 
     def content() -> bytes:
@@ -93,22 +100,30 @@ def _lease(store: Store, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = LEA
         except FileNotFoundError:
             return {}
 
-    if not store.create(LEASE_FILE, content(), "lease"):
+    def take_over() -> None:
         holder = held_by()
         beat = holder.get("beat")
         if isinstance(beat, int | float) and time.time() - beat < expiry_s:
             raise _refusal(store.url, holder)
-        store.remove(LEASE_FILE)
-        if not store.create(LEASE_FILE, content(), "lease"):
-            raise _refusal(store.url, held_by())
-    stop = threading.Event()
+        if holder:
+            store.remove(LEASE_FILE)
+        if store.create(LEASE_FILE, content(), "lease"):
+            # Another run may have read the same dead lease and now replace ours by its own: the one that stays has won.
+            time.sleep(settle_s)
+        if (holder := held_by()).get("token") != token:
+            raise _refusal(store.url, holder)
 
     def beat_on() -> None:
         while not stop.wait(heartbeat_s):
-            # A run that lost its lease must not steal it back; the epoch keeps it from committing.
-            if held_by().get("token") == token:
-                store.replace(LEASE_FILE, content())
+            # A beat that the store refuses is one missed beat. A run that lost its lease must not steal it back; the
+            # epoch keeps it from committing.
+            with contextlib.suppress(StorageError):
+                if held_by().get("token") == token:
+                    store.replace(LEASE_FILE, content())
 
+    if not store.create(LEASE_FILE, content(), "lease"):
+        take_over()
+    stop = threading.Event()
     thread = threading.Thread(target=beat_on, name="lease heartbeat", daemon=True)
     thread.start()
     try:
@@ -116,5 +131,7 @@ def _lease(store: Store, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = LEA
     finally:
         stop.set()
         thread.join()
-        if held_by().get("token") == token:
-            store.remove(LEASE_FILE)
+        # A lease that cannot be given back expires.
+        with contextlib.suppress(StorageError):
+            if held_by().get("token") == token:
+                store.remove(LEASE_FILE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,13 @@ from pycocotools import mask as coco
 
 Mask = npt.NDArray[np.bool_]
 """A binary mask (height, width)."""
+
+MAX_SIDE = 16384
+"""Largest height or width read, pixels: beyond 8K video; a document that claims more would decode into gigabytes."""
+MAX_DOCUMENT_BYTES = 2**28
+"""Longest unzipped document read: a thousand times a usual track; stops a small file that unzips into gigabytes."""
+_MAX_GROUPS = 6
+"""5-bit groups in one COCO count: enough for MAX_SIDE², and more would overflow the decoder."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +39,17 @@ class MaskTrack:
 
     @classmethod
     def from_masks(cls, masks: Iterable[Mask]) -> MaskTrack:
-        """Encode masks of one size, (H, W) bool each. Raises ValueError on none, or on mixed sizes."""
+        """Encode masks of one size, (H, W) bool each. Raises ValueError on none, on empty or mixed sizes."""
         size: tuple[int, int] | None = None
         counts: list[str] = []
         for mask in masks:
             if size is None:
                 size = (int(mask.shape[0]), int(mask.shape[1]))
+                if 0 in size:
+                    raise ValueError(f"a mask of {size} has no pixels")
             elif mask.shape != size:
                 raise ValueError(f"a mask of {mask.shape} in a track of {size}")
-            # Encoding the transpose of a C-ordered array as Fortran order avoids a copy of every frame.
+            # COCO counts run down the columns, so the encoder takes Fortran order.
             code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
             counts.append(code["counts"].decode("ascii"))
         if size is None:
@@ -87,16 +97,61 @@ class MaskTrack:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MaskTrack:
-        """Read `to_bytes`. Raises ValueError with one sentence when the bytes are no such document."""
+        """Read `to_bytes`. Raises ValueError with one sentence when the bytes are no such document.
+
+        Counts that do not fill the size are refused here: the COCO decoder leaves the rest of such a mask undefined,
+        and crashes on sizes beyond memory.
+        """
         try:
-            document = json.loads(gzip.decompress(data))
-            height, width = document["size"]
-            counts = tuple(document["counts"])
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            document = json.loads(_unzip(data))
+        except (zlib.error, ValueError, RecursionError) as error:
             raise ValueError(f"not a mask track: {error}") from error
-        if not counts or not all(isinstance(c, str) for c in counts):
+        size, counts = (document.get("size"), document.get("counts")) if isinstance(document, dict) else (None, None)
+        if not isinstance(counts, list) or not counts or not all(isinstance(code, str) for code in counts):
             raise ValueError("not a mask track: it has no counts")
-        return cls((int(height), int(width)), counts)
+        if not isinstance(size, list) or len(size) != 2 or not all(_is_side(side) for side in size):
+            raise ValueError(f"not a mask track: its size {size!r:.60} is not two whole numbers from 1 to {MAX_SIDE}")
+        height, width = size
+        for frame, code in enumerate(counts):
+            if not _fills(code, height * width):
+                raise ValueError(f"not a mask track: the counts of frame {frame} do not fill {height} × {width} pixels")
+        return cls((height, width), tuple(counts))
+
+
+def _unzip(data: bytes) -> bytes:
+    gzipped = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    text = gzipped.decompress(data, MAX_DOCUMENT_BYTES)
+    if not gzipped.eof or gzipped.unused_data:
+        raise ValueError("its gzip stream is cut off, too long or followed by other bytes")
+    return text
+
+
+def _is_side(side: object) -> bool:
+    return type(side) is int and 1 <= side <= MAX_SIDE
+
+
+def _fills(code: str, pixels: int) -> bool:
+    """Whether a compressed COCO string is well-formed and its runs cover exactly `pixels`."""
+    if not code or not code.isascii():
+        return False
+    groups = np.frombuffer(code.encode("ascii"), np.uint8).astype(np.int64) - 48
+    if groups.min() < 0 or groups.max() > 63:
+        return False
+    # A count is written in groups of 5 bits, lowest first; bit 5 says that another group follows.
+    ends = np.flatnonzero(groups & 32 == 0)
+    if not len(ends) or ends[-1] != len(groups) - 1:
+        return False
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > _MAX_GROUPS:
+        return False
+    place = np.arange(len(groups)) - np.repeat(starts, lengths)
+    counts = np.add.reduceat((groups & 31) << 5 * place, starts)
+    counts -= (groups[ends] >> 4 & 1) << 5 * lengths  # bit 4 of the last group is the sign
+    # From the fourth on, a count is written as its difference from the one two before it.
+    counts[1::2] = np.cumsum(counts[1::2])
+    counts[2::2] = np.cumsum(counts[2::2])
+    return bool(counts.min() >= 0 and counts.sum() == pixels)
 
 
 def iou(a: Mask, b: Mask) -> float:

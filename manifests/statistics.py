@@ -24,12 +24,13 @@ _AREA = "SELECT area_mean FROM tracks WHERE role = '{0}'"
 _VARIANT_AREA = "SELECT any_value(area_mean) FROM samples WHERE mask_variant = '{0}' GROUP BY track_id"
 _MOTION = "SELECT {0}_motion FROM tracks WHERE role = 'entity' AND {0}_motion IS NOT NULL"
 _STABILITY = "SELECT stability FROM tracks WHERE role = '{0}' AND stability IS NOT NULL"
-_SCALE = "SELECT scale FROM tracks WHERE role = 'pasted' AND motion <> 'background' AND scale IS NOT NULL"
-_CENTRE = (
-    "SELECT (t.box[{0}] + t.box[{1}]) / 2 / c.{2} FROM tracks t JOIN clips c ON t.clip_id = c.clip_id "
-    "WHERE t.role = 'pasted' AND t.motion <> 'background' ORDER BY t.track_id"
+_PLACEMENTS = (
+    "(SELECT t.*, c.width, c.height FROM tracks t JOIN clips c ON t.clip_id = c.clip_id WHERE t.role = 'pasted' "
+    "QUALIFY row_number() OVER (PARTITION BY t.clip_id, donor_track_id, dx, dy, scale ORDER BY track_id) = 1)"
 )
-"""A clip's two pasted tracks share donor and place as a rule, so the one that moves with the background is left out."""
+"""A clip's two pasted tracks share donor and place as a rule: that is one placement."""
+_SCALE = f"SELECT scale FROM {_PLACEMENTS} WHERE scale IS NOT NULL"
+_CENTRE = f"SELECT (box[{{0}}] + box[{{1}}]) / 2 / {{2}} FROM {_PLACEMENTS} ORDER BY track_id"
 
 
 class StatisticsSettings(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +48,7 @@ class StatisticsSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def statistics(dataset: Dataset, settings: StatisticsSettings | None = None) -> dict[str, Any]:
-    """The distributions of captions, mask areas, motion, stability and pasting, JSON-able and independent of file order.
+    """Distributions of captions, mask areas, motion, stability and pasting; JSON-able, independent of file order.
 
     Every group maps names to histograms that share their edges (see `histogram`): ``caption_words`` (short, medium,
     long; per entity track), ``mask_area`` (entity, pasted; mean fraction of the frame per track), ``variant_area`` (the

@@ -32,12 +32,13 @@ class StorageError(Exception):
 
 
 @contextlib.contextmanager
-def _storage_errors(action: str, where: str) -> Iterator[None]:
+def storage_errors(action: str, where: str) -> Iterator[None]:
+    """Turn an OSError into StorageError "cannot <action> <where>: …"; for a reader, a missing file stays one."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if action == "read" and isinstance(error, FileNotFoundError):
+            raise
         advice = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "; free some space and run the same command again, it goes on where it stopped"
@@ -114,6 +115,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each durably entered in its own parent."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _fsync_folder(folder.parent)
+
+
 def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -138,44 +147,50 @@ class LocalStore:
         return self.root / relative
 
     def read(self, path: str) -> bytes:
-        with _storage_errors("read", path):
+        with storage_errors("read", path):
             return self._path(path).read_bytes()
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        with _storage_errors("read", path), self._path(path).open("rb") as file:
+        with storage_errors("read", path), self._path(path).open("rb") as file:
             file.seek(offset)
             data = file.read(size)
         return _whole(data, size, path)
 
     def exists(self, path: str) -> bool:
-        return self._path(path).is_file()
+        with storage_errors("read", path):
+            return self._path(path).is_file()
 
     def list(self, folder: str) -> list[str]:
-        base = self._path(folder)
-        return sorted(
-            Path(parent, name).relative_to(self.root).as_posix()
-            for parent, _folders, names in os.walk(base)
-            for name in names
-        )
+        def refuse(error: OSError) -> None:
+            # A folder that cannot be read must not pass for an empty one: the sweep would take all data for rubbish.
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise error
+
+        with storage_errors("list", folder or self.url):
+            return sorted(
+                Path(parent, name).relative_to(self.root).as_posix()
+                for parent, _folders, names in os.walk(self._path(folder), onerror=refuse)
+                for name in names
+            )
 
     def remove(self, path: str) -> None:
-        with _storage_errors("remove", path):
+        with storage_errors("remove", path):
             self._path(path).unlink(missing_ok=True)
 
     def scratch(self) -> Path:
         folder = self.root / SCRATCH
-        with _storage_errors("write to", self.url):
-            folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors("write to", self.url):
+            _make_folder(folder)
         return folder / uuid.uuid4().hex
 
     def publish(self, scratch: Path, path: str, label: str) -> None:
         target = self._path(path)
-        with _storage_errors("write to", self.url):
+        with storage_errors("write to", self.url):
             reach(f"{label}:written")
             with scratch.open("rb") as file:
                 os.fsync(file.fileno())
             reach(f"{label}:synced")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             scratch.replace(target)
             reach(f"{label}:moved")
             _fsync_folder(target.parent)
@@ -183,8 +198,8 @@ class LocalStore:
 
     def create(self, path: str, data: bytes, label: str) -> bool:
         target = self._path(path)
-        with _storage_errors("write to", self.url):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors("write to", self.url):
+            _make_folder(target.parent)
             scratch = self._write_scratch(data)
             reach(f"{label}:before")
             # A hard link fails if the name exists and shows the whole content at once: create-if-absent, atomically.
@@ -200,14 +215,14 @@ class LocalStore:
 
     def replace(self, path: str, data: bytes) -> None:
         target = self._path(path)
-        with _storage_errors("write to", self.url):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors("write to", self.url):
+            _make_folder(target.parent)
             self._write_scratch(data).replace(target)
             _fsync_folder(target.parent)
 
     def clear_scratch(self) -> None:
-        with _storage_errors("clean", self.url), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.root / SCRATCH)
+        # A worker of a killed run may still be writing here; what cannot go now goes at the next start.
+        shutil.rmtree(self.root / SCRATCH, ignore_errors=True)
 
     def _write_scratch(self, data: bytes) -> Path:
         scratch = self.scratch()
@@ -234,41 +249,52 @@ class ObjectStore:
         return f"{self.root}/{path}"
 
     def read(self, path: str) -> bytes:
-        with _storage_errors("read", path):
+        with storage_errors("read", path):
             return bytes(self.system.cat_file(self._path(path)))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        with _storage_errors("read", path):
+        with storage_errors("read", path):
             data = bytes(self.system.cat_file(self._path(path), start=offset, end=offset + size))
         return _whole(data, size, path)
 
     def exists(self, path: str) -> bool:
         self.system.invalidate_cache()
-        return bool(self.system.isfile(self._path(path)))
+        # Not `isfile`: there any failure, also of the network, passes for "no".
+        try:
+            with storage_errors("read", path):
+                return bool(self.system.info(self._path(path))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def list(self, folder: str) -> list[str]:
         self.system.invalidate_cache()
-        with _storage_errors("list", folder):
-            found = self.system.find(self._path(folder)) if self.system.exists(self._path(folder)) else []
+        base = self._path(folder)
+        with storage_errors("list", folder or self.url):
+            try:
+                found = [name for name in self.system.find(base) if name != base]
+            except FileNotFoundError:
+                found = []
         prefix = self._path("")
         return sorted(str(name)[str(name).index(prefix) + len(prefix) :] for name in found)
 
     def remove(self, path: str) -> None:
-        with _storage_errors("remove", path), contextlib.suppress(FileNotFoundError):
+        with storage_errors("remove", path), contextlib.suppress(FileNotFoundError):
             self.system.rm_file(self._path(path))
 
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f"vivid-{uuid.uuid4().hex}"
 
     def publish(self, scratch: Path, path: str, label: str) -> None:
-        with _storage_errors("write to", self.url):
-            reach(f"{label}:written")
-            self.system.put_file(str(scratch), self._path(path))
-            reach(f"{label}:moved")
-        scratch.unlink()
+        try:
+            with storage_errors("write to", self.url):
+                reach(f"{label}:written")
+                self.system.put_file(str(scratch), self._path(path))
+                reach(f"{label}:moved")
+        finally:
+            scratch.unlink(missing_ok=True)
 
     def create(self, path: str, data: bytes, label: str) -> bool:
-        with _storage_errors("write to", self.url):
+        with storage_errors("write to", self.url):
             reach(f"{label}:before")
             try:
                 self.system.pipe_file(self._path(path), data, mode="create")
@@ -278,7 +304,7 @@ class ObjectStore:
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        with _storage_errors("write to", self.url):
+        with storage_errors("write to", self.url):
             self.system.pipe_file(self._path(path), data)
 
     def clear_scratch(self) -> None:

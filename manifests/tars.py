@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from manifests.storage import storage_errors
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -23,17 +25,23 @@ class Member:
 
 
 class TarWriter:
-    """Writes members one after another. Use as a context manager; `members` maps name to byte range."""
+    """Writes members one after another. Use as a context manager; `members` maps name to byte range.
+
+    Raises StorageError when the disk refuses.
+    """
 
     def __init__(self, path: Path) -> None:
         self.members: dict[str, Member] = {}
-        self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._folder = str(path.parent)
+        with storage_errors("write to", self._folder):
+            self._tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
 
     def __enter__(self) -> TarWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tar.close()
+        with storage_errors("write to", self._folder):
+            self._tar.close()
 
     def add(self, name: str, data: bytes) -> Member:
         """Append a member. Raises ValueError on a repeated name."""
@@ -43,7 +51,8 @@ class TarWriter:
         info.size = len(data)
         info.mode = 0o644
         start = self._tar.fileobj.tell()
-        self._tar.addfile(info, BytesIO(data))
+        with storage_errors("write to", self._folder):
+            self._tar.addfile(info, BytesIO(data))
         member = Member(name, start + tarfile.BLOCKSIZE, len(data))
         self.members[name] = member
         return member

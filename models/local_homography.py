@@ -106,6 +106,8 @@ class _Tracked:
     picked: int
 
 
+SIG=1.0
+ITS=3
 class _MotionMeter:
     """Follows the background from frame to frame, in the coordinates of the working copy."""
 
@@ -121,9 +123,18 @@ class _MotionMeter:
         self.homography: Matrix = np.eye(3)
 
     def start(self, gray: Gray, background: Mask) -> None:
-        """Pick points in the current frame, which becomes the key frame."""
-        points = self._pick(gray, background)
-        self._tracked = _Tracked(points, points.copy(), self.homography.copy(), len(points))
+        self._tracked = _Tracked(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), np.eye(3), 0)
+        self.renew(gray, background)
+
+    def renew(self, gray, background):
+        tr = self._tracked
+        free = background.astype(np.uint8)
+        for x, y in tr.now: cv2.circle(free, (int(x), int(y)), int(self._settings.point_distance), 0, -1)
+        new = self._pick(gray, free > 0)[: self._settings.max_points - len(tr.now)]
+        if len(new):
+            tr.key = np.concatenate([tr.key, map_points(new, np.linalg.inv(self.homography))])
+            tr.now = np.concatenate([tr.now, new])
+        tr.picked = len(tr.now)
 
     def advance(self, previous: Gray, gray: Gray, background: Mask) -> None:
         """Measure the motion to the next frame; `background` is True where points of it may lie."""
@@ -132,7 +143,8 @@ class _MotionMeter:
             raise ValueError("the motion of a clip starts at its first frame")
         there, ok = self._point_flow(previous, gray, tracked.now)
         ok = ok & self._inside(there, background)
-        tracked.key, tracked.now = tracked.key[ok], there[ok]
+        cons = self._consistent(tracked.now[ok], there[ok])
+        tracked.key, tracked.now = tracked.key[ok][cons], there[ok][cons]
         candidate = self._fit(tracked)
         if candidate is not None and self._plausible(candidate):
             self._last_step = candidate @ np.linalg.inv(self.homography)
@@ -142,7 +154,7 @@ class _MotionMeter:
             self._coasted += 1
             self.homography = _normalised(self._last_step @ self.homography)
         if candidate is None or len(tracked.now) < self._settings.renew_share * tracked.picked:
-            self.start(gray, background)
+            self.renew(gray, background)
 
     def _inside(self, points: Points, background: Mask) -> Flags:
         height, width = background.shape
@@ -174,22 +186,42 @@ class _MotionMeter:
         )
         return np.zeros((0, 2), np.float32) if found is None else np.asarray(found[:, 0], np.float32)
 
-    def _fit(self, tracked: _Tracked) -> Matrix | None:
-        """The homography from frame 0 to now, None where too few points agree on one."""
-        settings = self._settings
-        matrix: Matrix | None = None
-        if len(tracked.now) >= settings.min_homography_points:
-            found, agreeing = cv2.findHomography(tracked.key, tracked.now, cv2.USAC_MAGSAC, settings.tolerance)
-            if found is not None and np.count_nonzero(agreeing) >= settings.min_homography_points // 2:
-                if self._surrounded(tracked.key[agreeing[:, 0] > 0], tracked.to_key):
-                    matrix = np.asarray(found, np.float64)
-        if matrix is None and len(tracked.now) >= settings.min_affine_points:
-            found, agreeing = cv2.estimateAffine2D(
-                tracked.key, tracked.now, ransacReprojThreshold=settings.tolerance
-            )
-            if found is not None and np.count_nonzero(agreeing) >= settings.min_affine_points:
-                matrix = np.vstack([found, [0.0, 0.0, 1.0]])
-        return None if matrix is None else _normalised(matrix @ tracked.to_key)
+    def _consistent(self, before, after):
+        """Which points move together from one frame to the next"""
+        s = self._settings
+        if len(before) >= s.min_homography_points:
+            m, ok = cv2.findHomography(before, after, cv2.USAC_MAGSAC, s.tolerance)
+        elif len(before) >= s.min_affine_points:
+            m, ok = cv2.estimateAffine2D(before, after, ransacReprojThreshold=s.tolerance)
+        else: return np.zeros(len(before), bool)
+        return np.zeros(len(before), bool) if m is None else ok[:, 0] > 0
+
+    def _fit(self, tracked):
+        s = self._settings
+        key, now = tracked.key.astype(np.float64), tracked.now.astype(np.float64)
+        if len(key) < s.min_affine_points: return None
+        o = map_points(self._outline, tracked.to_key); c = o.mean(0); r = np.linalg.norm(o - c, axis=1).max()
+        d = np.linalg.norm(key - c, axis=1) / r
+        w = np.ones(len(key)) if self._whole else np.exp(-d * d / (2 * SIG * SIG)) + 1e-3
+        hom = len(key) >= s.min_homography_points and self._surrounded(tracked.key, tracked.to_key)
+        k = (key - c) / r; n = (now - now.mean(0)) / r
+        T0 = np.array([[1 / r, 0, -c[0] / r], [0, 1 / r, -c[1] / r], [0, 0, 1]]); T1 = np.array([[1 / r, 0, -now.mean(0)[0] / r], [0, 1 / r, -now.mean(0)[1] / r], [0, 0, 1]])
+        z = np.zeros(len(k)); one = np.ones(len(k))
+        A1 = np.stack([k[:, 0], k[:, 1], one, z, z, z, -k[:, 0] * n[:, 0], -k[:, 1] * n[:, 0]], 1)
+        A2 = np.stack([z, z, z, k[:, 0], k[:, 1], one, -k[:, 0] * n[:, 1], -k[:, 1] * n[:, 1]], 1)
+        if not hom: A1, A2 = A1[:, :6], A2[:, :6]
+        ww = w.copy(); den = one
+        for it in range(ITS):
+            q = np.sqrt(ww) / np.abs(den)
+            A = np.concatenate([A1 * q[:, None], A2 * q[:, None]]); bb = np.concatenate([n[:, 0] * q, n[:, 1] * q])
+            x = np.linalg.lstsq(A, bb, rcond=None)[0]
+            if len(x) == 6: x = np.concatenate([x, [0, 0]])
+            den = k @ x[6:] + 1
+            e = np.hypot(A1 @ x[:A1.shape[1]] - n[:, 0], A2 @ x[:A1.shape[1]] - n[:, 1]) / np.abs(den) * r
+            sc = max(s.tolerance, 2.5 * np.sort(e)[len(e) // 2])
+            ww = w * np.minimum(1, sc / np.maximum(e, 1e-9))
+        H = np.append(x, 1).reshape(3, 3)
+        return _normalised(np.linalg.inv(T1) @ H @ T0 @ tracked.to_key)
 
     def _surrounded(self, points, to_key):
         if self._whole: return True

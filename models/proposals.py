@@ -89,9 +89,6 @@ def _candidates(saliency: npt.NDArray[np.float32], settings: ProposalSettings) -
     smallest, largest = settings.min_area * smooth.size, settings.max_area * smooth.size
     for level in settings.levels:
         cut = cv2.morphologyEx((smooth > level * peak).astype(np.uint8), cv2.MORPH_CLOSE, bridge)
-        # The inside of an evenly coloured thing shows no motion: only its rim does.
-        outlines, _ = cv2.findContours(cut, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(cut, outlines, -1, 1, cv2.FILLED)
         count, labels, stats, _ = cv2.connectedComponentsWithStats(cut)
         for label in range(1, count):
             mask = labels == label

@@ -1,8 +1,8 @@
 """The worker's child process: loads the stages, runs records through them, says which one it is at.
 
-Started by `pipeline.host`, which calls `main` with the socket's descriptor and its own process id as arguments. Messages
-are pickles between a process and its own child. Nothing is caught here that could hide a fault: an exception in a stage is reported and the
-records are given up; a crash ends the process and the host sees it.
+Started by `pipeline.child_process`, which calls `main` with the socket's descriptor and its own process id as
+arguments. Messages are pickles between a process and its own child. Nothing is caught here that could hide a fault: an
+exception in a stage is reported and the records are given up; a crash ends the process and the host sees it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, overload
 
 from manifests.ids import draw
 from stages.stage import Context, Record, Stage
@@ -27,6 +28,8 @@ from stages.stage import Context, Record, Stage
 log = logging.getLogger("vivid.child")
 
 PR_SET_PDEATHSIG = 1
+LONGEST_MESSAGE = 500
+"""Characters of an exception's text that reach the manifest; some libraries put whole arrays into it."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -53,9 +56,9 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """The child is now at this stage of this group (`stage` is "prepare" while it waits for preparation)."""
+    """The child is now at this stage of this group (`number` is None while setting up)."""
 
-    number: int
+    number: int | None
     stage: str
 
 
@@ -74,6 +77,7 @@ class Failed:
 
     number: int | None
     stage: str
+    reason: str
     message: str
     fatal: bool
 
@@ -86,15 +90,63 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _is_fatal(error: BaseException) -> bool:
+def one_sentence(error: BaseException) -> str:
+    """What went wrong, on one line and of bounded length."""
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST_MESSAGE:
+        text = text[: LONGEST_MESSAGE - 1] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _failed(number: int | None, stage: str, error: Exception) -> Failed:
+    log.debug("stage %s raised", stage, exc_info=error)
     # After a CUDA error other than out-of-memory every later call in the process fails too.
     text = f"{type(error).__name__}: {error}"
-    return "CUDA" in text and "out of memory" not in text
+    fatal = "CUDA" in text and "out of memory" not in text
+    reason = "memory" if isinstance(error, MemoryError) else "error"
+    return Failed(number, stage, reason, one_sentence(error), fatal)
 
 
-def _sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _seed_opencv(seed: int, record_id: str) -> None:
+    # OpenCV's generator (GrabCut, k-means, RANSAC) is global and one per thread: a record must not inherit its
+    # state from the record before.
+    import cv2
+
+    cv2.setRNGSeed(draw(seed, record_id, "opencv") & 0x7FFFFFFF)
+
+
+class SeededRecords(Sequence[Record]):
+    """The records of a group; taking one out of it seeds OpenCV for it, so that `batch` does not change a result."""
+
+    def __init__(self, records: Sequence[Record], seed: int) -> None:
+        self._records = records
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        if isinstance(index, slice):
+            return SeededRecords(self._records[index], self._seed)
+        record = self._records[index]
+        _seed_opencv(self._seed, record.id)
+        return record
+
+
+@dataclass
+class _Group:
+    """A group on its way: the stage it is at and the seconds each stage took."""
+
+    work: Work
+    stage: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def live(self) -> list[Record]:
+        return [record for record in self.work.records if not record.dropped]
 
 
 class Child:
@@ -104,7 +156,7 @@ class Child:
         self.connection = connection
         self._send_lock = threading.Lock()
         self._preparer = ThreadPoolExecutor(1, "prepare")
-        self._groups: queue.SimpleQueue[tuple[Work, Future[dict[str, float]]] | None] = queue.SimpleQueue()
+        self._groups: queue.SimpleQueue[tuple[_Group, Future[None]] | None] = queue.SimpleQueue()
         self.stages: list[Stage[Record]] = []
         self.seed = 0
 
@@ -126,79 +178,66 @@ class Child:
         # Imported here: the stages come with heavy libraries, and the environment must be set before.
         from pipeline.registry import make_stage
 
-        stage_name = ""
-        try:
-            self.seed = setup.context.seed
-            for stage_name, settings in setup.chain:
+        self.seed = setup.context.seed
+        for stage_name, settings in setup.chain:
+            self.send(Progress(None, stage_name))
+            try:
                 stage = make_stage(stage_name, settings)
                 stage.setup(setup.context)
-                self.stages.append(stage)
-        except Exception as error:
-            log.debug("stage %s raised", stage_name, exc_info=error)
-            self.send(Failed(None, stage_name, _sentence(error), fatal=True))
-            return False
+            except Exception as error:  # noqa: BLE001 - reported
+                self.send(_failed(None, stage_name, error))
+                return False
+            self.stages.append(stage)
         self.send(Ready())
         return True
 
     def _receive(self) -> None:
-        while True:
-            try:
-                work = self.connection.recv()
-            except (EOFError, OSError):
-                work = None
-            if work is None:
-                self._groups.put(None)
-                return
-            self._groups.put((work, self._preparer.submit(self._prepare, work)))
-
-    def _seed(self, record_id: str) -> None:
-        # OpenCV's generator (GrabCut, k-means, RANSAC) is global and one per thread: a record must not inherit its
-        # state from the record before.
-        import cv2
-
-        cv2.setRNGSeed(draw(self.seed, record_id, "opencv") & 0x7FFFFFFF)
-
-    def _prepare(self, work: Work) -> dict[str, float]:
-        seconds: dict[str, float] = {}
-        for record in work.records:
-            self._seed(record.id)
-            for stage in self.stages:
-                start = time.perf_counter()
-                stage.prepare(record)
-                seconds[stage.name] = seconds.get(stage.name, 0.0) + time.perf_counter() - start
-        return seconds
-
-    def _run(self, work: Work, prepared: Future[dict[str, float]]) -> None:
-        stage_name = "prepare"
         try:
-            self.send(Progress(work.number, stage_name))
-            seconds = prepared.result()
-            self._seed(work.records[0].id)
+            while (work := self.connection.recv()) is not None:
+                group = _Group(work, self.stages[0].name)
+                self._groups.put((group, self._preparer.submit(self._prepare, group)))
+        except (EOFError, OSError):
+            log.debug("the host is gone")
+        finally:
+            self._groups.put(None)
+
+    @contextlib.contextmanager
+    def _at(self, stage: Stage[Record], group: _Group) -> Iterator[None]:
+        """Tell the host where the group is, and add up the seconds it spends there."""
+        group.stage = stage.name
+        self.send(Progress(group.work.number, stage.name))
+        start = time.perf_counter()
+        yield
+        group.seconds[stage.name] = group.seconds.get(stage.name, 0.0) + time.perf_counter() - start
+
+    def _prepare(self, group: _Group) -> None:
+        for stage in self.stages:
+            for record in group.live():
+                _seed_opencv(self.seed, record.id)
+                with self._at(stage, group):
+                    stage.prepare(record)
+
+    def _run(self, group: _Group, prepared: Future[None]) -> None:
+        try:
+            prepared.result()
             for stage in self.stages:
-                records = [record for record in work.records if not record.dropped]
+                records = group.live()
                 if not records:
                     break
-                stage_name = stage.name
-                self.send(Progress(work.number, stage_name))
-                start = time.perf_counter()
-                stage.run(records)
-                seconds[stage_name] = seconds.get(stage_name, 0.0) + time.perf_counter() - start
-        except Exception as error:
-            log.debug("stage %s raised", stage_name, exc_info=error)
-            self.send(Failed(work.number, stage_name, _sentence(error), _is_fatal(error)))
-            return
-        for record in work.records:
-            for name in record.transient:
-                setattr(record, name, None)
-        self.send(Done(work.number, work.records, seconds))
+                with self._at(stage, group):
+                    stage.run(SeededRecords(records, self.seed))
+            for record in group.work.records:
+                for name in record.transient:
+                    setattr(record, name, None)
+            self.send(Done(group.work.number, group.work.records, group.seconds))
+        except Exception as error:  # noqa: BLE001 - reported
+            self.send(_failed(group.work.number, group.stage, error))
 
 
 def main() -> None:
     """Entry point of the child process."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     die_with_parent(parent)
-    # The driver decides about interrupts; a terminal's Ctrl-C reaches the whole process group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=os.environ.get("VIVID_LOG", "WARNING"))
     import cv2
 

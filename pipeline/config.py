@@ -7,23 +7,24 @@ bound to that hash.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.registry import ModelChoice, full_settings
-from pipeline.registry import stage_class
+from models.registry import NAMES as MODELS
+from models.registry import ModelChoice, full_settings, model_class
+from pipeline.registry import stage_class, suggestion
 from stages.donors import DonorSettings
 from stages.layout import LayoutSettings
 from stages.listing import ListingSettings
-from stages.stage import check_chain
+from stages.stage import Record, check_chain
+from stages.work import ClipWork, SourceWork
 
 WORK_PHASES = ("ingest", "annotate", "compose")
 GIVEN = {
@@ -32,6 +33,8 @@ GIVEN = {
     "compose": ("clip", "location", "tracks"),
 }
 """Fields a phase's records come with."""
+RECORDS: dict[str, type[Record]] = {"ingest": SourceWork, "annotate": ClipWork, "compose": ClipWork}
+"""What flows through a phase."""
 
 
 class ConfigError(Exception):
@@ -55,6 +58,12 @@ class Pool(BaseModel, frozen=True, extra="forbid"):
         default=False, description="prepare the next records (fetch, decode) during the present ones"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> Pool:
+        if self.max_actors is not None and self.max_actors < self.min_actors:
+            raise ValueError(f"max_actors {self.max_actors} is less than min_actors {self.min_actors}")
+        return self
+
 
 class Config(BaseModel, frozen=True, extra="forbid"):
     """Everything a run is told besides its inputs and its output folder."""
@@ -76,29 +85,37 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         for phase in self.pools:
             if phase not in WORK_PHASES:
                 raise ValueError(f"pools: there is no phase '{phase}'; phases are {', '.join(WORK_PHASES)}")
-            check_chain([stage_class(name) for name in self._chain_with_decodes(phase)], GIVEN[phase])
-        used = {name for phase in WORK_PHASES for name in self._chain_with_decodes(phase)}
+            self._check_phase(phase)
+        used = {name for phase in WORK_PHASES for name in self.chain(phase)}
         for name in self.stages:
             if name not in used:
-                close = difflib.get_close_matches(name, used, 1)
-                raise ValueError(
-                    f"stages: no pool runs a stage '{name}'" + (f"; did you mean '{close[0]}'?" if close else "")
-                )
+                raise ValueError(f"stages: no pool runs a stage '{name}'; {suggestion(name, used)}")
         for name in sorted(used):
-            stage_class(name).Settings.model_validate(self.stages.get(name, {}))
+            self.stage_settings(name)
         return self
 
-    def _chain_with_decodes(self, phase: str) -> list[str]:
-        return [name for pool in self.pools[phase] for name in pool.stages]
+    def _check_phase(self, phase: str) -> None:
+        known = set(GIVEN[phase])
+        for pool in self.pools[phase]:
+            stages = [stage_class(name) for name in pool.stages]
+            try:
+                check_chain(stages, sorted(known))
+            except ValueError as error:
+                raise ValueError(f"pools.{phase}: in the pool '{pool.name}' {error}") from error
+            # Frames are too big to travel: the next pool decodes again.
+            known = known.union(*(stage.writes for stage in stages)).difference(RECORDS[phase].transient)
 
     def chain(self, phase: str) -> list[str]:
         """Stage names of a phase in order, each once: how they are spread over pools does not matter to the data."""
-        return list(dict.fromkeys(self._chain_with_decodes(phase)))
+        return list(dict.fromkeys(name for pool in self.pools[phase] for name in pool.stages))
 
     def stage_settings(self, name: str) -> dict[str, Any]:
-        """All settings of a stage, defaults and those of its models included."""
-        settings = stage_class(name).Settings.model_validate(self.stages.get(name, {}))
-        return _spell_out(settings)
+        """All settings of a stage, defaults and those of its models included. Raises ValueError, one sentence."""
+        model, where = stage_class(name).Settings, f"stages.{name}"
+        try:
+            return _spell_out(model.model_validate(self.stages.get(name, {})), where)
+        except ValidationError as error:
+            raise ValueError(_sentence(error, model, where)) from error
 
     def semantic(self) -> dict[str, Any]:
         """What decides the data: every threshold, model, codec, size, seed, and a version per stage."""
@@ -118,15 +135,27 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         }
 
 
-def _spell_out(value: BaseModel) -> dict[str, Any]:
+def _spell_out(value: BaseModel, where: str) -> dict[str, Any]:
     result: dict[str, Any] = value.model_dump(mode="json")
     for name in type(value).model_fields:
         field = getattr(value, name)
         if isinstance(field, ModelChoice):
-            result[name] = full_settings(field)
+            result[name] = _spell_out_model(field, f"{where}.{name}")
         elif isinstance(field, BaseModel):
-            result[name] = _spell_out(field)
+            result[name] = _spell_out(field, f"{where}.{name}")
     return result
+
+
+def _spell_out_model(choice: ModelChoice, where: str) -> dict[str, Any]:
+    if choice.name not in MODELS and ":" not in choice.name:
+        raise ValueError(f"{where}.name: there is no model '{choice.name}'; {suggestion(choice.name, MODELS)}")
+    try:
+        return full_settings(choice)
+    except ValidationError as error:
+        model = model_class(choice.name).Settings
+        raise ValueError(_sentence(error, model, f"{where}.settings")) from error
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{where}.name: {error}") from error
 
 
 def semantic_hash(semantic: Mapping[str, Any]) -> str:
@@ -164,37 +193,80 @@ def profiles() -> list[str]:
 
 def load_config(source: str, overrides: Iterable[str] = ()) -> Config:
     """A profile's name or a YAML file's path, with ``a.b=c`` overrides. Raises ConfigError with one sentence."""
-    document = _load_document(source)
+    document = _load_document(source, ())
     for override in overrides:
-        _apply(document, override)
+        document = _apply(document, override)
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"configuration '{source}': {where + ': ' if where else ''}{message}") from error
+        raise ConfigError(f"configuration '{source}': {_sentence(error, Config)}") from error
 
 
-def _load_document(source: str) -> dict[str, Any]:
-    path = Path(source)
+def _sentence(error: ValidationError, model: type[BaseModel], root: str = "") -> str:
+    """The first of the errors in words. `root` is where in the configuration the model stands."""
+    first = error.errors(include_url=False)[0]
+    location, given, message = first["loc"], first["input"], first["msg"]
+    where = ".".join(str(part) for part in (root, *location) if part != "")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: there is no such field; {suggestion(str(location[-1]), _fields_at(model, location[:-1]))}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = message.removeprefix("Value error, ")
+    if message.startswith("Input "):
+        return f"{where} {message.removeprefix('Input ')}, not {json.dumps(given, default=str)[:100]}"
+    return f"{where}: {message}" if where else message
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> Iterable[str]:
+    """Field names of the model that a location inside `model` is in; keys of dicts and positions are passed over."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        model = next(_models_in(field.annotation), model) if field else model
+    return model.model_fields
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _load_document(source: str, extended_by: tuple[str, ...]) -> dict[str, Any]:
+    if source in extended_by:
+        raise ConfigError(f"the configuration {source} extends itself")
+    document = _parse(source, _read(source))
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    if str(base) not in profiles():
+        # As the file's author sees it, not from where the command is run.
+        base = Path(source).parent / str(base)
+    return _merge(_load_document(str(base), (*extended_by, source)), document)
+
+
+def _read(source: str) -> str:
     if source in profiles():
-        text = files("pipeline").joinpath("profiles", f"{source}.yaml").read_text()
-    elif path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
-    else:
-        raise ConfigError(f"there is no profile '{source}'; profiles are {', '.join(profiles())}, or give a .yaml file")
+        return files("pipeline").joinpath("profiles", f"{source}.yaml").read_text(encoding="utf-8")
+    if Path(source).suffix not in (".yaml", ".yml"):
+        hint = suggestion(source, profiles())
+        raise ConfigError(f"there is no profile '{source}'; {hint.rstrip('?')}, or give a .yaml file")
+    try:
+        return Path(source).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the configuration {source} is not a text file in UTF-8") from error
+
+
+def _parse(source: str, text: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the configuration {source} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"the configuration {source} is not a mapping of fields")
-    base = document.pop("extends", None)
-    return _merge(_load_document(str(base)), document) if base else document
+    return document
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -205,15 +277,29 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def _apply(document: dict[str, Any], override: str) -> dict[str, Any]:
     path, equals, text = override.partition("=")
-    if not equals or not path:
+    names = [name.strip() for name in path.split(".")]
+    if not equals or not all(names):
         raise ConfigError(f"--set takes name.name=value, not '{override}'")
-    *parents, last = path.split(".")
-    target = document
-    for name in parents:
-        inner = target.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: '{name}' is not a group of fields")
-        target = inner
-    target[last] = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from error
+    changed: dict[str, Any] = _changed(document, names, value, override)
+    return changed
+
+
+def _changed(group: Any, names: Sequence[str], value: Any, override: str) -> Any:
+    """A copy of `group` (a YAML alias may stand in several places) with the named field changed."""
+    if not names:
+        return value
+    name, *rest = names
+    if isinstance(group, list):
+        if not name.isdecimal() or int(name) >= len(group):
+            raise ConfigError(f"--set {override}: '{name}' is not a position in a list of {len(group)}, from 0")
+        return [_changed(item, rest, value, override) if i == int(name) else item for i, item in enumerate(group)]
+    if not isinstance(group, dict | None):
+        raise ConfigError(f"--set {override}: there is no field '{name}' in the value {json.dumps(group, default=str)}")
+    fields = group or {}
+    return {**fields, name: _changed(fields.get(name), rest, value, override)}

@@ -8,32 +8,24 @@ the driver.
 
 from __future__ import annotations
 
-import contextlib
-import os
+import logging
 import pickle
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-import psutil
-
-from pipeline.child import THREAD_VARIABLES, Done, Failed, Progress, Ready, Setup, Work
+from pipeline.child import Done, Failed, Progress, Ready, Setup, Work, one_sentence
+from pipeline.child_process import ChildProcess
 from stages.stage import Record
 
-CHILD_CODE = "from pipeline.child import main; main()"
-"""Not ``-m``: that would load the module a second time as __main__, with message classes that are not ours."""
+log = logging.getLogger("vivid.host")
+
 POLL_S = 0.05
-MEMORY_CHECK_S = 0.25
 CLOSE_S = 5.0
 """A child that is asked to end gets this long to free its device."""
 
@@ -55,7 +47,7 @@ class HostSettings:
 
 @dataclass(frozen=True)
 class Fault:
-    """What went wrong with a group of records."""
+    """What went wrong with a group of records or with the setup."""
 
     reason: str
     stage: str
@@ -79,196 +71,144 @@ class WorkerHost:
         self.setup = replace(setup, context=replace(setup.context, scratch=self._scratch))
         # The kernel's parent-death signal follows the *thread* that forked: this one lives as long as the host.
         self._spawner = ThreadPoolExecutor(1, "spawn")
-        self._sender = ThreadPoolExecutor(1, "send")
-        self._sending: Future[None] | None = None
-        self._child: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._child: ChildProcess | None = None
+        self._stages: dict[int | None, str] = {}
         self._number = 0
 
     def run(self, records: Sequence[Record]) -> Outcome:
         """Run records through the stages. Never raises for a record's fault; raises SetupFailed."""
-        groups = [list(records[i : i + self.settings.batch]) for i in range(0, len(records), self.settings.batch)]
-        results: dict[str, Record] = {}
-        seconds: dict[str, float] = {}
-        suspects = self._run_groups(groups, results, seconds, prefetch=self.settings.prefetch)
-        for record in suspects:
-            faults: list[Fault] = []
-            self._run_groups([[record]], results, seconds, prefetch=False, faults=faults)
-            if faults:
-                fault = faults[-1]
-                failed = pickle.loads(pickle.dumps(record))
-                failed.reject(record.id, record.level, fault.stage, fault.reason, fault.message, state="failed")
-                failed.dropped = True
-                results[record.id] = failed
-        return Outcome([results[record.id] for record in records], seconds)
+        try:
+            return self._run(records)
+        except BaseException:
+            # What the child has in hand would answer a later call.
+            self._end_child()
+            raise
 
     def close(self) -> None:
         """End the child and remove its scratch files."""
-        if self._connection is not None:
-            self._send(None)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(CLOSE_S)
-        self._kill()
+        if self._child is not None:
+            self._child.send(None)
+            self._child.wait(CLOSE_S)
+        self._end_child()
         self._spawner.shutdown()
-        self._sender.shutdown()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    # --- one pass over groups ---
+    # --- passes over groups ---
+
+    def _run(self, records: Sequence[Record]) -> Outcome:
+        groups = [list(records[i : i + self.settings.batch]) for i in range(0, len(records), self.settings.batch)]
+        outcome: dict[str, Record] = {}
+        seconds: dict[str, float] = {}
+        faults: list[Fault] = []
+        suspects = self._run_groups(groups, outcome, seconds, faults, depth=2 if self.settings.prefetch else 1)
+        for record in suspects:
+            if self._run_groups([[record]], outcome, seconds, faults, depth=1):
+                outcome[record.id] = _failed(record, faults[-1])
+        return Outcome([outcome[record.id] for record in records], seconds)
 
     def _run_groups(
         self,
         groups: list[list[Record]],
-        results: dict[str, Record],
+        outcome: dict[str, Record],
         seconds: dict[str, float],
-        *,
-        prefetch: bool,
-        faults: list[Fault] | None = None,
+        faults: list[Fault],
+        depth: int,
     ) -> list[Record]:
-        """Run groups in order; returns the records that were in hand when something went wrong."""
+        """Run groups in order, `depth` in hand at a time; returns the records in hand when something went wrong."""
         waiting = deque(groups)
         in_hand: dict[int, list[Record]] = {}
         suspects: list[Record] = []
-        depth = 2 if prefetch else 1
         while waiting or in_hand:
-            self._ensure_child()
+            child = self._ready_child()
             while waiting and len(in_hand) < depth:
                 self._number += 1
                 in_hand[self._number] = waiting.popleft()
-                self._send(Work(self._number, tuple(in_hand[self._number])))
-            answer = self._await(in_hand)
+                child.send(Work(self._number, tuple(in_hand[self._number])))
+            number = next(iter(in_hand))
+            answer = self._await(child, number, self.settings.deadline_s * len(in_hand[number]))
             if isinstance(answer, Done):
                 del in_hand[answer.number]
-                for record in answer.records:
-                    results[record.id] = record
+                outcome.update((record.id, record) for record in answer.records)
                 for stage, value in answer.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + value
-            elif isinstance(answer, Failed):
+                continue
+            if isinstance(answer, Failed):
+                faults.append(Fault(answer.reason, answer.stage, answer.message))
+            else:
+                assert isinstance(answer, Fault), f"the child said {answer} while it had work"
+                faults.append(answer)
+            if isinstance(answer, Failed) and not answer.fatal:
                 # An exception leaves the child and the group it prepares meanwhile intact.
-                assert answer.number is not None
-                suspects += in_hand.pop(answer.number)
-                if faults is not None:
-                    faults.append(Fault("error", answer.stage, answer.message))
-                if answer.fatal:
-                    suspects += [record for group in in_hand.values() for record in group]
-                    in_hand.clear()
-                    self._kill()
+                suspects += in_hand.pop(number)
             else:
                 suspects += [record for group in in_hand.values() for record in group]
                 in_hand.clear()
-                if faults is not None:
-                    faults.append(answer)
-                self._kill()
+                self._end_child()
         return suspects
 
-    def _send(self, message: object) -> None:
-        # In a thread: a child stuck in native code does not read, and must not block its supervisor.
-        assert self._connection is not None
-        self._sending = self._sender.submit(self._connection.send, message)
-
-    def _check_sending(self) -> None:
-        if self._sending is not None and self._sending.done():
-            error = self._sending.exception()
-            # A broken pipe shows as the end of the connection; anything else (a record that can't be pickled) is a bug.
-            if error is not None and not isinstance(error, OSError):
-                raise error
-
-    def _await(self, in_hand: dict[int, list[Record]]) -> Done | Failed | Fault:
-        """The next finished or failed group, or what became of the child."""
-        stage = "prepare"
-        size = max(len(group) for group in in_hand.values())
-        deadline = time.monotonic() + self.settings.deadline_s * size
-        next_check = 0.0
+    def _await(self, child: ChildProcess, number: int | None, limit_s: float) -> Ready | Done | Failed | Fault:
+        """The child's answer about a group (None: the setup), or what became of the child meanwhile."""
+        deadline = time.monotonic() + limit_s
+        memory = self.settings.memory_bytes
         while True:
-            message = self._receive()
-            if isinstance(message, Done | Failed):
+            try:
+                message = child.receive(POLL_S)
+            except EOFError:
+                return self._fault(number, "crashed", f"the worker process {child.ending()}")
+            except Exception as error:
+                log.debug("an answer cannot be unpickled", exc_info=error)
+                return self._fault(number, "error", f"the result cannot be read back: {one_sentence(error)}")
+            if isinstance(message, Ready | Done | Failed):
+                self._stages.pop(number, None)
                 return message
             if isinstance(message, Progress):
-                stage = message.stage
-                continue
-            if isinstance(message, Fault):
-                return replace(message, stage=stage)
-            now = time.monotonic()
-            if now > deadline:
-                limit = self.settings.deadline_s * size
-                return Fault("timeout", stage, f"stage '{stage}' did not finish within {limit:g} s")
-            if now > next_check:
-                next_check = now + MEMORY_CHECK_S
-                if self._too_much_memory():
-                    limit = (self.settings.memory_bytes or 0) / 2**20
-                    return Fault("memory", stage, f"stage '{stage}' took more than {limit:.0f} MiB of memory")
+                self._stages[message.number] = message.stage
+            if time.monotonic() > deadline:
+                return self._fault(number, "timeout", f"the worker did not finish within {limit_s:g} s")
+            if memory is not None and child.resident_bytes() > memory:
+                return self._fault(number, "memory", f"the worker took more than {memory / 2**20:.0f} MiB of memory")
 
-    def _receive(self) -> object:
-        """A message, a Fault when the child is gone, or None when there is nothing yet."""
-        assert self._connection is not None
-        self._check_sending()
-        try:
-            if self._connection.poll(POLL_S):
-                return self._connection.recv()
-        except (EOFError, OSError):
-            return self._crash()
-        return None
-
-    def _crash(self) -> Fault:
-        code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return Fault("crashed", "prepare", f"the worker process {how}")
-
-    def _too_much_memory(self) -> bool:
-        if self.settings.memory_bytes is None:
-            return False
-        try:
-            return int(psutil.Process(self._process.pid).memory_info().rss) > self.settings.memory_bytes
-        except psutil.NoSuchProcess:
-            return False
+    def _fault(self, number: int | None, reason: str, message: str) -> Fault:
+        return Fault(reason, self._stages.get(number, self.setup.chain[0][0]), message)
 
     # --- the child's life ---
 
-    @property
-    def _process(self) -> subprocess.Popen[bytes]:
+    def _ready_child(self) -> ChildProcess:
+        if self._child is None:
+            try:
+                self._start_child()
+            except OSError as error:
+                raise SetupFailed(f"no worker process can be started: {error.strerror}") from error
         assert self._child is not None
         return self._child
 
-    def _ensure_child(self) -> None:
-        if self._child is not None:
-            return
-        # A child that was killed from outside while it loaded is no fault of the stages: once more.
-        for last in (False, True):
-            message = self._start_child()
-            if isinstance(message, Ready):
-                return
-            self._kill()
-            if last or isinstance(message, Failed) or message.reason == "timeout":
-                raise SetupFailed(f"stage '{message.stage}' could not start: {message.message}")
+    def _start_child(self) -> None:
+        answer = self._set_up_child()
+        if isinstance(answer, Fault) and answer.reason == "crashed":
+            # A child that was killed from outside while it loaded is no fault of the stages: once more.
+            answer = self._set_up_child()
+        if not isinstance(answer, Ready):
+            raise SetupFailed(f"stage '{answer.stage}' could not start: {answer.message}")
 
-    def _start_child(self) -> Ready | Failed | Fault:
-        ours, theirs = Pipe()
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        command = [sys.executable, "-c", CHILD_CODE, str(theirs.fileno()), str(os.getpid())]
-        descriptor = theirs.fileno()
-        self._child = self._spawner.submit(
-            lambda: subprocess.Popen(command, pass_fds=[descriptor], env=environment, stdin=subprocess.DEVNULL)
-        ).result()
-        theirs.close()
-        self._connection = ours
-        self._send(self.setup)
-        limit = self.settings.setup_deadline_s
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            message = self._receive()
-            if isinstance(message, Ready | Failed | Fault):
-                return message
-        return Fault("timeout", self.setup.chain[0][0], f"the models were not loaded within {limit:g} s")
+    def _set_up_child(self) -> Ready | Failed | Fault:
+        self._stages.clear()
+        self._child = ChildProcess(self._spawner)
+        self._child.send(self.setup)
+        answer = self._await(self._child, None, self.settings.setup_deadline_s)
+        assert not isinstance(answer, Done)
+        if not isinstance(answer, Ready):
+            self._end_child()
+        return answer
 
-    def _kill(self) -> None:
-        # The child first: its end releases a send that is blocked on its pipe.
+    def _end_child(self) -> None:
         if self._child is not None:
             self._child.kill()
-            self._child.wait()
             self._child = None
-        if self._sending is not None:
-            wait([self._sending])
-            self._sending = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+
+
+def _failed(record: Record, fault: Fault) -> Record:
+    """The record as it came in, given up."""
+    failed: Record = pickle.loads(pickle.dumps(record))
+    failed.reject(record.id, record.level, fault.stage, fault.reason, fault.message, state="failed")
+    failed.dropped = True
+    return failed

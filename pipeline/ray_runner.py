@@ -50,6 +50,7 @@ def start_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if address:
         shipped = {"working_dir": str(Path.cwd()), "excludes": list(NOT_SHIPPED)}
         ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
@@ -76,6 +77,11 @@ def actor_range(pool: Pool, parts: int, others_cpus: float, cpus: float) -> tupl
     return min(pool.min_actors, largest), largest
 
 
+def _retries() -> dict[str, Any]:
+    # Ray Data's own default is without end: a part that always kills its actor would keep the job alive for ever.
+    return {"max_task_retries": 2, "max_restarts": 2}
+
+
 def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Aborted]:
     """The commit of each part as it is done, or why it was aborted. Parts lost with their nodes are missing."""
     rows = [{"part": item.part, "payload": pack(item)} for item in items]
@@ -94,8 +100,7 @@ def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Abo
             compute=ActorPoolStrategy(min_size=smallest, max_size=largest),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus or None,
-            max_task_retries=2,
-            max_restarts=2,
+            ray_remote_args_fn=_retries,
         )
     for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
         value = unpack(batch["payload"][0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from stages.stage import Record, Stage
@@ -27,12 +29,21 @@ def stage_class(name: str) -> type[Stage[Record]]:
     reference = NAMES.get(name, name)
     module, _, attribute = reference.partition(":")
     if not attribute:
-        raise ValueError(f"there is no stage '{name}'; known are {', '.join(NAMES)}")
+        raise ValueError(f"there is no stage '{name}'; {suggestion(name, NAMES)}")
     try:
-        cls: type[Stage[Record]] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"stage '{name}' cannot be imported: {error}") from error
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"stage '{name}' cannot be imported: {' '.join(str(error).split())}") from error
+    if not (isinstance(cls, type) and issubclass(cls, Stage) and hasattr(cls, "name")):
+        raise ValueError(f"'{name}' is not a stage: it must be a class derived from stages.stage.Stage, with a name")
     return cls
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by an unknown name: the closest of the known ones, or all of them."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, 1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(choices)}"
 
 
 def make_stage(name: str, settings: dict[str, Any]) -> Stage[Record]:

@@ -18,7 +18,8 @@ class Selection:
 
     A pattern whose extension is written out (``*.tar``, ``*.csv``, ``*.dat``) names its files as if each were listed by
     hand (`by_name`); a folder, or a pattern such as ``clips/*``, means only the files with an extension of videos or
-    images. Names with a leading dot are passed over without being counted, unless the pattern itself has such a name. ValueError: a pattern that cannot be understood.
+    images. Names with a leading dot are passed over without being counted, unless the pattern itself has such a name.
+    ValueError: a pattern that cannot be understood.
     """
 
     def __init__(self, pattern: str | None, extensions: Iterable[str]) -> None:

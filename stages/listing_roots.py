@@ -57,7 +57,7 @@ class LocalRoot:
         pending = [(path, real)]
         while pending:
             path, real = pending.pop()
-            if False:
+            if real in visited:
                 continue
             visited.add(real)
             try:

@@ -240,7 +240,10 @@ class ClipWriter:
         codec.color_primaries = ColorPrimaries.BT709
         codec.color_trc = ColorTrc.BT709
         groups = f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0"
-        codec.options = {"crf": str(settings.crf), "preset": settings.preset, "x264-params": groups}
+        # Macroblock-tree rate control reads memory it did not write: equal frames of some sizes (96×64 among them) gave
+        # other bytes in one of ten encodings, even on one thread.
+        parameters = f"{groups}:mbtree=0"
+        codec.options = {"crf": str(settings.crf), "preset": settings.preset, "x264-params": parameters}
         return stream
 
     def add(self, frame: Image | VideoFrame) -> None:

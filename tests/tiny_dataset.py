@@ -97,7 +97,9 @@ def vivid(
     )
 
 
-def data_files(folder: Path, parts: Sequence[str] = ("shards", "manifests", "clips", "masks", "donors")) -> dict[str, bytes]:
+def data_files(
+    folder: Path, parts: Sequence[str] = ("shards", "manifests", "clips", "masks", "donors")
+) -> dict[str, bytes]:
     """Content of every data file of a dataset by relative path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

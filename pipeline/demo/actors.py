@@ -34,7 +34,7 @@ class Actor:
     """One entity of a scene, painted for the light of its stage."""
 
     def __init__(self, spec: EntitySpec, stage: Stage, index: int, settings: RenderSettings) -> None:
-        """`index` is its number in the scene: two equal entities get different textures. ValueError on unknown names."""
+        """`index` is its number in the scene, so that equals differ in texture. ValueError on unknown names."""
         height, width = stage.size
         self.spec = spec
         self._stage = stage
@@ -71,7 +71,7 @@ class Actor:
         unit = float(np.hypot(at_foot[0, 0], at_foot[1, 0]))
         lift = float(max(self._track.lift[frame], 0.0))
         strength = self._settings.shadow / (1.0 + 0.8 * lift)
-        away = -float(np.sign(self._stage.light.direction[0]))
+        away = self._stage.light.away
         if self.spec.shadow == "water":
             flipped = at_foot @ np.diag([1.0, -0.75, 1.0]) @ back
             seconds, opacity = self._stage.time(frame)[1], self._settings.reflection
@@ -80,9 +80,10 @@ class Actor:
             beside = at_foot @ shift(0.09 * away, 0.05) @ back
             compose.darken(picture, *compose.cast_shadow(patch, corner, beside, 0.035 * unit, strength))
         elif self.spec.shadow == "ground":
-            lying = np.asarray([[1.0, -0.55 * away, 0.0], [0.0, 0.2, 0.012], [0.0, 0.0, 1.0]])
             softness = (0.025 + 0.05 * lift) * unit
-            compose.darken(picture, *compose.cast_shadow(patch, corner, at_foot @ lying @ back, softness, strength))
+            compose.darken(
+                picture, *compose.cast_shadow(patch, corner, at_foot @ compose.lying(away) @ back, softness, strength)
+            )
             # Where it touches the ground hardly any light gets under.
             touching = at_foot @ np.diag([0.8, 0.06, 1.0]) @ back
             compose.darken(

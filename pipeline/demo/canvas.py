@@ -122,7 +122,8 @@ def sky(
     picture = ramp(np.broadcast_to(down, canvas.shape), colours)
     puffs = canvas.noise(rng, 0.42, stretch=(2.1, 1.0), gain=0.58)
     density = smoothstep(1.02 - cover, 1.32 - cover, puffs * (1.12 - 0.3 * down))
-    above = np.roll(puffs, max(1, round(0.045 * canvas.unit)), axis=0)
+    lower = max(1, round(0.045 * canvas.unit))
+    above = np.pad(puffs, ((lower, 0), (0, 0)), mode="edge")[:-lower]
     lit = np.clip(0.62 + 2.6 * (puffs - above), 0.0, 1.0)
     return mix(picture, ramp(lit, (shadow, cloud)), density * (0.92 - 0.35 * down))
 

@@ -32,7 +32,7 @@ def overlap(frame_size: tuple[int, int], patch_size: tuple[int, int], corner: Co
 
 def to_patch(rgba: Rgba, gain: npt.NDArray[np.float32]) -> Patch:
     """A float picture (alpha 0..1) as a patch, its colours multiplied by `gain` (3,)."""
-    scale = (float(gain[0]), float(gain[1]), float(gain[2]), 255.0)
+    scale = np.asarray((*gain, 255.0), np.float64)
     return np.asarray(cv2.multiply(rgba, scale, dtype=cv2.CV_8U), np.uint8)
 
 
@@ -108,6 +108,11 @@ def _moved(picture: npt.NDArray[np.uint8], corner: Corner, mapping: Matrix, marg
     size = (int(high[0] - low[0]), int(high[1] - low[1]))
     moved = cv2.warpAffine(picture, onto[:2], size, flags=cv2.INTER_LINEAR)
     return np.asarray(moved, np.uint8), (int(low[0]), int(low[1]))
+
+
+def lying(away: float) -> Matrix:
+    """Upright units laid flat on the ground as a shadow that falls back and to the side `away` (-1 left, 1 right)."""
+    return np.asarray([[1.0, -0.55 * away, 0.0], [0.0, 0.2, 0.012], [0.0, 0.0, 1.0]])
 
 
 def cast_shadow(

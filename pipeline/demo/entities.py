@@ -126,22 +126,29 @@ def _leg(x: float, colour: Rgb, phase: float) -> Part:
     return Part((limb,), pivot=(x, -0.46), swing=24, rate=1.5, phase=phase)
 
 
-def _four_legged(colour: Rgb, *, belly: Rgb, tip: Rgb, bushy: bool) -> Rig:
+def _four_legged(colour: Rgb, *, belly: Rgb, tip: Rgb, bushy: bool, snout: float) -> Rig:
+    """A walking animal; `snout` is how far its face reaches forward, 1 for a fox."""
+    nose_x = 0.8 + 0.2 * snout
     far = _dim(colour, 0.72)
     body = Shape(
-        ((-0.68, -0.6), (-0.3, -0.69), (0.2, -0.66), (0.52, -0.74), (0.62, -0.5), (0.4, -0.32), (0.0, -0.34),
-         (-0.4, -0.3), (-0.7, -0.38)), colour, bulge=0.22, gloss=0.12, grain=0.2,
+        ((-0.68, -0.6), (-0.3, -0.69), (0.2, -0.66), (0.52, -0.74), (0.62, -0.5), (0.42, -0.27), (0.0, -0.3),
+         (-0.4, -0.27), (-0.7, -0.36)), colour, bulge=0.22, gloss=0.12, grain=0.2,
     )  # fmt: skip
     chest = ellipse(0.5, -0.5, 0.12, 0.16, belly, gloss=0.05, grain=0.2)
-    head = Shape(((0.4, -0.82), (0.56, -0.95), (0.78, -0.92), (0.9, -0.78), (1.0, -0.7), (0.9, -0.63), (0.62, -0.6),
-                  (0.44, -0.66)), colour, bulge=0.16, gloss=0.12, grain=0.2)  # fmt: skip
-    muzzle = Shape(((0.78, -0.72), (1.0, -0.71), (0.9, -0.63), (0.74, -0.62)), belly, bulge=0.06, gloss=0.1)
+    head = Shape(((0.4, -0.82), (0.56, -0.95), (0.78, -0.92), (0.86, -0.78), (nose_x, -0.71), (nose_x - 0.1, -0.62),
+                  (0.62, -0.59), (0.44, -0.66)), colour, bulge=0.16, gloss=0.12, grain=0.2)  # fmt: skip
+    muzzle = Shape(
+        ((nose_x - 0.2, -0.7), (nose_x, -0.71), (nose_x - 0.1, -0.62), (nose_x - 0.24, -0.62)),
+        belly,
+        bulge=0.06,
+        gloss=0.1,
+    )
     ears = (
         Shape(((0.44, -0.86), (0.46, -1.08), (0.6, -0.93)), far, False, bulge=0.05, gloss=0.05),
         Shape(((0.56, -0.92), (0.64, -1.12), (0.74, -0.92)), colour, False, bulge=0.05, gloss=0.05),
     )
     eye = ellipse(0.78, -0.8, 0.035, 0.042, (236, 206, 70) if sum(colour) < 200 else (20, 20, 24), gloss=0.9)
-    nose = ellipse(0.99, -0.705, 0.035, 0.03, (24, 20, 22), gloss=0.6)
+    nose = ellipse(nose_x - 0.01, -0.71, 0.035, 0.03, (24, 20, 22), gloss=0.6)
     thick = 0.24 if bushy else 0.1
     tail_line = ((-0.6, -0.54), (-0.86, -0.6), (-1.06, -0.78), (-1.1, -0.98))
     tail = (
@@ -149,17 +156,18 @@ def _four_legged(colour: Rgb, *, belly: Rgb, tip: Rgb, bushy: bool) -> Rig:
         Shape(tail_line[-2:], tip, stroke=thick * 0.98, gloss=0.1, grain=0.2),
     )
     return (
-        _leg(-0.5, far, 0.0), _leg(0.3, far, 0.5), Part(tail, pivot=(-0.6, -0.54), swing=11, rate=0.7),
-        Part((ears[0], body, chest, head, muzzle, ears[1], eye, nose)), _leg(-0.58, colour, 0.5), _leg(0.42, colour, 0.0),
+        _leg(-0.5, far, 0.12), _leg(0.3, far, 0.62), Part(tail, pivot=(-0.6, -0.54), swing=11, rate=0.7),
+        Part((ears[0], body, chest, head, muzzle, ears[1], eye, nose)),
+        _leg(-0.58, colour, 0.62), _leg(0.42, colour, 0.12),
     )  # fmt: skip
 
 
 def _cat(colour: Rgb) -> Rig:
-    return _four_legged(colour, belly=_dim(colour, 1.18), tip=_dim(colour, 0.8), bushy=False)
+    return _four_legged(colour, belly=_dim(colour, 1.18), tip=_dim(colour, 0.8), bushy=False, snout=0.45)
 
 
 def _fox(colour: Rgb) -> Rig:
-    return _four_legged(colour, belly=_CREAM, tip=_CREAM, bushy=True)
+    return _four_legged(colour, belly=_CREAM, tip=_CREAM, bushy=True, snout=1.0)
 
 
 def _balloon(colour: Rgb) -> Rig:
@@ -203,8 +211,8 @@ def _bird(colour: Rgb) -> Rig:
                  colour, bulge=0.18, gloss=0.12)  # fmt: skip
     beak = Shape(((0.5, -0.58), (0.74, -0.5), (0.52, -0.48)), _BEAK, False, bulge=0.03)
     eye = ellipse(0.4, -0.57, 0.035, 0.035, (20, 20, 24), gloss=0.9)
-    near = Shape(((-0.32, -0.5), (0.16, -0.5), (0.0, -0.86), (-0.34, -1.2), (-0.5, -1.24)), _dim(colour, 0.9), bulge=0.08,
-                 gloss=0.05)  # fmt: skip
+    near = Shape(((-0.32, -0.5), (0.16, -0.5), (0.0, -0.86), (-0.34, -1.2), (-0.5, -1.24)), _dim(colour, 0.9),
+                 bulge=0.08, gloss=0.05)  # fmt: skip
     return (
         Part((far,), pivot=(0, -0.5), swing=24, rate=1.6, phase=0.04),
         Part((beak, body, eye)),
@@ -214,8 +222,8 @@ def _bird(colour: Rgb) -> Rig:
 
 def _penguin(colour: Rgb) -> Rig:
     feet = (ellipse(-0.12, -0.03, 0.13, 0.045, _BEAK), ellipse(0.16, -0.03, 0.13, 0.045, _BEAK))
-    body = Shape(((0, -0.98), (0.2, -0.9), (0.24, -0.7), (0.34, -0.4), (0.28, -0.08), (0, -0.02), (-0.28, -0.08), (-0.34, -0.4),
-                  (-0.24, -0.7), (-0.2, -0.9)), colour, bulge=0.3)  # fmt: skip
+    body = Shape(((0, -0.98), (0.2, -0.9), (0.24, -0.7), (0.34, -0.4), (0.28, -0.08), (0, -0.02), (-0.28, -0.08),
+                  (-0.34, -0.4), (-0.24, -0.7), (-0.2, -0.9)), colour, bulge=0.3)  # fmt: skip
     belly = Shape(
         ((0.06, -0.68), (0.22, -0.5), (0.25, -0.28), (0.18, -0.08), (0.02, -0.06), (-0.1, -0.2), (-0.12, -0.44)),
         _CREAM,
@@ -231,8 +239,9 @@ def _penguin(colour: Rgb) -> Rig:
 
 
 def _apple(colour: Rgb) -> Rig:
-    fruit = Shape(((0, -0.84), (0.24, -0.92), (0.46, -0.76), (0.5, -0.46), (0.36, -0.1), (0.14, 0.0), (0, -0.03), (-0.14, 0.0),
-                   (-0.36, -0.1), (-0.5, -0.46), (-0.46, -0.76), (-0.24, -0.92)), colour, bulge=0.42, gloss=0.6)  # fmt: skip
+    fruit = Shape(((0, -0.84), (0.24, -0.92), (0.46, -0.76), (0.5, -0.46), (0.36, -0.1), (0.14, 0.0), (0, -0.03),
+                   (-0.14, 0.0), (-0.36, -0.1), (-0.5, -0.46), (-0.46, -0.76), (-0.24, -0.92)), colour, bulge=0.42,
+                  gloss=0.6)  # fmt: skip
     dent = ellipse(0, -0.83, 0.13, 0.045, _dim(colour, 0.55), gloss=0)
     stem = Shape(((0, -0.82), (0.02, -0.92), (0.08, -1.0)), _WOOD, stroke=0.05)
     leaf = Shape(((0.05, -0.9), (0.2, -1.0), (0.36, -0.96), (0.2, -0.88)), (70, 140, 50), bulge=0.05)

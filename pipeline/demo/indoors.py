@@ -23,7 +23,7 @@ def _window(picture: Bytes, canvas: Canvas, u: float, v: float, size: tuple[floa
     _rectangle(picture, canvas, u - half * 1.18, v - 0.014, u + half * 1.18, v + tall + 0.006, (238, 234, 224))
     rows = slice(round(canvas.y(v)), round(canvas.y(v + tall)))
     columns = canvas.columns(u - half, u + half)
-    if 0 <= rows.start and rows.stop <= canvas.shape[0]:
+    if rows.start >= 0 and rows.stop <= canvas.shape[0]:
         picture[rows, columns] = glass[rows, columns]
     bar = max(0.003, 1.0 / canvas.unit)
     for middle in (u - half / 3, u + half / 3):
@@ -44,7 +44,7 @@ def street(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop
     for index, start in enumerate(edges):
         columns = canvas.columns(float(start), float(start) + 0.34)
         colour = np.asarray(fronts[index % len(fronts)], np.float32)
-        picture[:, columns] = colour * (0.74 + 0.42 * plaster[:, columns])[..., None]
+        picture[:, columns] = colour * (0.84 + 0.24 * plaster[:, columns])[..., None]
     stone = canvas.noise(rng, 0.03, gain=0.9)
     picture = mix(picture, ramp(stone, [(92, 88, 86), (158, 150, 140)]), smoothstep(0.53, 0.535, canvas.v))
     slabs = smoothstep(0.0, 0.012, np.minimum(np.mod(canvas.u, 0.09), 0.09 - np.mod(canvas.u, 0.09)))
@@ -148,9 +148,9 @@ def night(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop:
     _skyline(done, canvas, rng, water)
     edge = round(canvas.y(water))
     below = canvas.shape[0] - edge
-    mirrored = np.asarray(done[max(0, edge - below) : edge][::-1], np.float32)
-    mirrored = cv2.resize(mirrored, (canvas.shape[1], below))
-    mirrored = cv2.blur(mirrored, (3, max(3, round(0.09 * canvas.unit))))
+    upside_down = np.asarray(done[max(0, edge - below) : edge][::-1], np.float32)
+    stretched = cv2.resize(upside_down, (canvas.shape[1], below))
+    mirrored = np.asarray(cv2.blur(stretched, (3, max(3, round(0.09 * canvas.unit)))), np.float32)
     tile = fractal((768, 1024), rng, max(0.07 * canvas.unit, 4.0), stretch=(4.0, 1.0), gain=0.75)
     waves = receding(tile, canvas.shape, canvas.y(water) - 0.02 * canvas.unit, 0.9 * canvas.view[1])[edge:]
     river = np.clip(mirrored * (0.3 + 1.5 * waves[..., None] ** 2) + (waves[..., None] - 0.42) * 46, 0, 255)
@@ -174,7 +174,7 @@ def _books(picture: Bytes, canvas: Canvas, rng: np.random.Generator, shelf: floa
             continue
         colour = pick(covers, rng)
         _rectangle(picture, canvas, place, shelf - tall, place + width, shelf, colour)
-        dark = tuple(int(channel * 0.6) for channel in colour)
+        dark = (int(colour[0] * 0.6), int(colour[1] * 0.6), int(colour[2] * 0.6))
         _rectangle(picture, canvas, place + width * 0.8, shelf - tall, place + width, shelf, dark)
         for band in (0.12, 0.2, 0.8):
             top = shelf - tall + band * tall
@@ -192,7 +192,7 @@ def desk(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop:
         _rectangle(room, canvas, -1.0, shelf - 0.3, 2.0, shelf, (46, 34, 28))
         _books(room, canvas, rng, shelf)
         _rectangle(room, canvas, -1.0, shelf, 2.0, shelf + 0.035, (146, 104, 66))
-    room = cv2.GaussianBlur(room, (0, 0), max(0.0035 * canvas.unit, 0.3))
+    blurred = np.asarray(cv2.GaussianBlur(room, (0, 0), max(0.0035 * canvas.unit, 0.3)), np.float32)
     boards = planks(
         (1024, 2048), rng, 170.0 * canvas.unit / 720.0, [(96, 54, 28), (150, 92, 50), (196, 136, 82), (222, 170, 112)]
     )
@@ -201,9 +201,13 @@ def desk(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop:
     brightness = np.asarray(
         0.72 + 0.5 * np.exp(-(((canvas.u - 0.36) / 0.55) ** 2 + ((canvas.v - 0.55) / 0.7) ** 2)), np.float32
     )
-    picture = np.asarray(room, np.float32) * 0.86
-    picture = mix(picture, mix(top, (255, 236, 200), sheen * 0.16), smoothstep(edge, edge + 0.003, canvas.v))
-    picture = mix(picture, (70, 42, 26), np.exp(-(((canvas.v - edge) / 0.004) ** 2)) * 0.8)
+    picture = blurred * np.float32(0.86)
+    picture = mix(
+        picture,
+        mix(top, (255, 236, 200), np.asarray(0.16 * sheen, np.float32)),
+        smoothstep(edge, edge + 0.003, canvas.v),
+    )
+    picture = mix(picture, (70, 42, 26), np.asarray(0.8 * np.exp(-(((canvas.v - edge) / 0.004) ** 2)), np.float32))
     labels, names = labelled(canvas, [("shelf", None), ("table", canvas.v > edge)])
     light = Light((-0.4, -0.62, 0.68), (1.06, 0.96, 0.82), (0.42, 0.38, 0.36))
     return Backdrop(finished(picture * brightness[..., None]), labels, names, light, brightness)

@@ -226,7 +226,7 @@ def beach(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop:
     grit = canvas.noise(rng, 0.008, gain=1.0)
     tone = np.asarray(0.5 * dunes + 0.2 * ripples + 0.3 * grit, np.float32)
     sand = (
-        ramp(tone, [(150, 116, 78), (198, 164, 118), (228, 200, 154), (248, 230, 194)]) * relief(tone, 0.2)[..., None]
+        ramp(tone, [(150, 116, 78), (198, 164, 118), (228, 200, 154), (248, 230, 194)]) * relief(tone, 0.09)[..., None]
     )
     damp = smoothstep(shore + 0.06, shore, wash)
     sand = mix(sand, sand * np.asarray((0.66, 0.66, 0.7), np.float32), damp)
@@ -239,7 +239,7 @@ def beach(canvas: Canvas, rng: np.random.Generator, horizon: float) -> Backdrop:
     rows = canvas.y(shore + 0.06) + near * (canvas.shape[0] - canvas.y(shore + 0.06))
     places = np.column_stack([rng.random(total) * canvas.shape[1], rows])
     sizes = (0.0012 + 0.005 * near) * canvas.unit
-    leaves(done, rng, places + (0, 1), sizes * 1.15, [(128, 98, 68)], flat=0.6)
+    leaves(done, rng, places + np.asarray((0.0, 1.0)), sizes * 1.15, [(128, 98, 68)], flat=0.6)
     leaves(done, rng, places, sizes, [(250, 240, 224), (214, 176, 150), (176, 146, 122), (140, 128, 120)], flat=0.7)
     labels, names = labelled(canvas, [("sky", None), ("sea", canvas.v > horizon), ("sand", np.asarray(wash > shore))])
     return Backdrop(done, labels, names, Light((-0.35, -0.75, 0.56)), _ones(canvas))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +36,8 @@ def _with_leaves(
 
 def _tree(scale: float, light: Light, rng: np.random.Generator) -> Sprite:
     trunk = Shape(
-        ((-0.13, 0.0), (-0.085, -0.06), (-0.07, -0.4), (-0.08, -1.05), (0.09, -1.05), (0.07, -0.4), (0.09, -0.05), (0.15, 0.0)),
+        ((-0.13, 0.0), (-0.085, -0.06), (-0.07, -0.4), (-0.08, -1.05), (0.09, -1.05), (0.07, -0.4), (0.09, -0.05),
+         (0.15, 0.0)),
         _BARK, bulge=0.1, gloss=0.0, grain=0.55, streak=6.0,
     )  # fmt: skip
     branch = Shape(((0.03, -0.66), (0.18, -0.84), (0.34, -0.95)), _BARK, stroke=0.04, gloss=0, grain=0.4)
@@ -97,7 +99,7 @@ def _umbrella(scale: float, light: Light, rng: np.random.Generator) -> Sprite:
     seams = np.cos(np.linspace(np.pi, 0.0, 7)) * 0.62
     bow = np.linspace(0.0, np.pi / 2, 9)
     panels = []
-    for index, (left, right) in enumerate(zip(seams[:-1], seams[1:], strict=True)):
+    for index, (left, right) in enumerate(itertools.pairwise(seams)):
         up = [(float(left * np.cos(a)), float(-0.66 - 0.34 * np.sin(a))) for a in bow]
         down = [(float(right * np.cos(a)), float(-0.66 - 0.34 * np.sin(a))) for a in bow[::-1]]
         colour: Rgb = (214, 74, 62) if index % 2 else (246, 238, 222)

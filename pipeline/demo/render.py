@@ -30,7 +30,7 @@ class Rendering:
             raise ValueError(f"cannot render {num_frames} frames of {size[1]}×{size[0]} pixels")
         self.spec, self.size, self.num_frames = spec, size, num_frames
         self._settings = settings or RenderSettings()
-        self._stage = Stage(spec, size, num_frames)
+        self._stage = Stage(spec, size, num_frames, self._settings)
         self._actors = [Actor(entity, self._stage, index, self._settings) for index, entity in enumerate(spec.entities)]
         self._masks: list[list[Mask]] = []
 
@@ -95,7 +95,7 @@ class Rendering:
 def render_scene(
     spec: SceneSpec, size: tuple[int, int], frames: int, settings: RenderSettings | None = None
 ) -> tuple[npt.NDArray[np.uint8], SceneTruth]:
-    """`frames` frames of a scene at `size` (height, width), evenly over its length: (T, H, W, 3) uint8 RGB and the truth.
+    """`frames` frames of a scene at `size` (height, width), evenly spaced: (T, H, W, 3) uint8 RGB, and the truth.
 
     Small sizes are cheap (64×96: milliseconds a frame); for long clips at 720p iterate `Rendering.frames` instead.
     """

@@ -100,7 +100,7 @@ class Figure:
         return posed
 
     def _turned_ball(self, ball: Ball, angle: float) -> Sprite:
-        """The ball rolled by `angle` about the line of sight. Its own axis leans forward, so the gores are seen meeting."""
+        """The ball rolled by `angle` about the line of sight; its own axis leans forward: the gores meet in view."""
         radius = ball.radius * self.scale
         half = int(np.ceil(radius)) + 2
         axis = np.arange(-half, half + 1, dtype=np.float32) / np.float32(radius)
@@ -147,5 +147,6 @@ def assembled(figure: Figure, seconds: float, travelled: float, to_view: Affine)
         extent = (int(high[0] - low[0]), int(high[1] - low[1]))
         x, y = (int(value) for value in low - corner)
         window = picture[y : y + extent[1], x : x + extent[0]]
-        window[:] = over(window, np.asarray(cv2.warpAffine(rgba, local[:2], extent, flags=cv2.INTER_LINEAR), np.float32))
+        posed = np.asarray(cv2.warpAffine(rgba, local[:2], extent, flags=cv2.INTER_LINEAR), np.float32)
+        window[:] = over(window, posed)
     return picture, (int(corner[0]), int(corner[1]))

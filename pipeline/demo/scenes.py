@@ -28,9 +28,9 @@ DEMO_SCENES: tuple[SceneSpec, ...] = (
         backdrop="street",
         seed=1,
         entities=(
-            EntitySpec(kind="car", colour="blue", path=PathSpec(knots=((0.17, 0.885), (0.84, 0.885)), heights=(0.22,))),
+            EntitySpec(kind="car", colour="blue", path=PathSpec(knots=((0.2, 0.885), (0.82, 0.885)), heights=(0.22,))),
         ),
-        props=(PropSpec(kind="post", foot=(0.56, 0.975), height=0.86),),
+        props=(PropSpec(kind="post", foot=(0.56, 1.04), height=0.95),),
     ),
     SceneSpec(
         name="pond_yellow_duck",
@@ -202,7 +202,7 @@ SHORT_SCENE = SceneSpec(
 
 
 def random_scene(seed: int, seconds: float = 5.2) -> SceneSpec:
-    """A scene drawn at random: place, light, one to three entities, their paths and the camera. Same seed, same scene."""
+    """A scene drawn at random: place, light, one to three entities, paths and camera. Same seed, same scene."""
     rng = np.random.default_rng([seed, 77])
     name = list(PLACES)[int(rng.integers(len(PLACES)))]
     place = PLACES[name]

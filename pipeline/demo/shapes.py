@@ -31,6 +31,11 @@ class Light:
     colour: Rgb = (1.0, 0.98, 0.94)
     ambient: Rgb = (0.42, 0.44, 0.48)
 
+    @property
+    def away(self) -> float:
+        """The side to which shadows fall: -1 left, 1 right."""
+        return -float(np.sign(self.direction[0]))
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -53,7 +58,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted picture: `rgba` premultiplied, `scale` pixels per unit, `origin` the unit coordinates of pixel (0, 0)."""
+    """A painted picture: `rgba` premultiplied, `scale` pixels per unit, `origin` the units at pixel (0, 0)."""
 
     rgba: Rgba
     scale: float

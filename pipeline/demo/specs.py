@@ -57,7 +57,7 @@ class SceneSpec(BaseModel, frozen=True, extra="forbid"):
     """A whole scene; everything drawn follows from it and the frame size."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$", description="File name without its ending.")
-    backdrop: str = Field(description="One of `scenes.BACKDROPS`.")
+    backdrop: str = Field(description="One of `places.PLACES`.")
     seed: int = Field(default=0, ge=0, description="Decides every texture; another seed is another place.")
     tint: tuple[float, float, float] = Field(default=(1.0, 1.0, 1.0), description="Gain of red, green and blue.")
     entities: tuple[EntitySpec, ...] = ()

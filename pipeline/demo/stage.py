@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from pipeline.demo.camera import Camera, CameraSpec, Matrix, apply, shift
 from pipeline.demo.canvas import Canvas
-from pipeline.demo.compose import Corner, Frame, Patch, overlap, to_patch
+from pipeline.demo.compose import Corner, Frame, Patch, cast_shadow, darken, lying, overlap, to_patch
 from pipeline.demo.places import place_of
 from pipeline.demo.props import paint_prop
 from pipeline.demo.shapes import Light
-from pipeline.demo.specs import SceneSpec
+from pipeline.demo.specs import RenderSettings, SceneSpec
 
 Labels = npt.NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ def _warped(picture: npt.NDArray[np.uint8], matrix: Matrix, size: tuple[int, int
 class Stage:
     """The set of `spec` for frames of `size` (height, width)."""
 
-    def __init__(self, spec: SceneSpec, size: tuple[int, int], num_frames: int) -> None:
+    def __init__(self, spec: SceneSpec, size: tuple[int, int], num_frames: int, settings: RenderSettings) -> None:
         """Paint everything once. ValueError on unknown names in `spec`."""
         self.spec, self.size, self.num_frames = spec, size, num_frames
         place = place_of(spec.backdrop)
@@ -57,6 +57,9 @@ class Stage:
         self._picture = np.clip(self._backdrop.picture * np.asarray(spec.tint, np.float32), 0, 255).astype(np.uint8)
         self._still: Frame | None = None
         self.props = [self._stood(index) for index in range(len(spec.props))]
+        if place.shadow == "ground":
+            for index in range(len(self.props)):
+                self._shade_ground(index, settings.shadow)
 
     @property
     def light(self) -> Light:
@@ -137,6 +140,19 @@ class Stage:
         to_units = shift(*sprite.origin) @ np.diag([1 / sprite.scale, 1 / sprite.scale, 1.0])
         to_plane = shift(spec.foot[0] * width, spec.foot[1] * height) @ np.diag([tall, tall, 1.0]) @ to_units
         return Prop(f"{spec.kind}-{index}", picture, to_plane, spec.foot[1] * height)
+
+    def _shade_ground(self, index: int, strength: float) -> None:
+        """Paint a prop's shadow on the ground of the canvas: it moves with the ground, as the prop's foot does."""
+        prop, spec = self.props[index], self.spec.props[index]
+        left, top = self._canvas.reach[:2]
+        tall = spec.height * self.size[0]
+        at_foot = shift(self._canvas.x(spec.foot[0]), self._canvas.y(spec.foot[1])) @ np.diag([tall, tall, 1.0])
+        to_canvas = shift(left, top) @ prop.to_plane
+        mapping = at_foot @ lying(self.light.away) @ np.linalg.inv(at_foot) @ to_canvas
+        shadow, corner = cast_shadow(prop.picture, (0, 0), mapping, 0.012 * tall, strength)
+        above = max(0, round(self.camera.horizon_row) + top - corner[1])
+        shadow[:above] = 0.0
+        darken(self._picture, shadow, corner)
 
     def _layer_matrices(self, frame: int) -> list[Matrix]:
         time = self.time(frame)

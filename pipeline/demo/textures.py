@@ -140,8 +140,7 @@ def planks(
     shape: tuple[int, int], rng: np.random.Generator, board: float, colours: Sequence[Rgb], *, gap: float = 0.02
 ) -> Picture:
     """Wooden boards running along x, each `board` pixels wide, with grain, rings and dark joints."""
-    height, width = shape
-    rows = np.arange(height, dtype=np.float32)
+    rows = np.arange(shape[0], dtype=np.float32)
     index = np.floor(rows / board).astype(np.int64)
     shade = rng.random(int(index.max()) + 1, np.float32)[index][:, None]
     shift = rng.random(int(index.max()) + 1, np.float32)[index][:, None] * 40.0

@@ -1,6 +1,6 @@
 """The exact answers that belong to a rendered scene, and how they are stored beside it.
 
-`<name>.json` holds the numbers, `<name>.npz` the masks and maps. Nothing here was measured: it is how the scene was drawn.
+`<name>.json` holds the numbers, `<name>.npz` the masks and maps. Nothing was measured: it is how the scene was drawn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SceneTruth:
     """Everything known about one rendered scene of T frames of `size` (height, width).
 
     `motions` (L, T, 3, 3) holds one homography per layer and frame, mapping frame-0 pixels of that layer to frame t;
-    `layers` (H, W) says which layer each pixel of frame 0 belongs to, entities taken away. A planar scene has one layer.
+    `layers` (H, W) says which layer each pixel of frame 0 belongs to, entities taken away; a planar scene has one.
     `regions` labels the same pixels with indices into `region_names`; `background` is where no entity is in frame 0.
     """
 

@@ -87,7 +87,7 @@ def render_demo(
 
 
 def _job_specs(options: DemoOptions) -> list[SceneSpec]:
-    """The clips to write, longest work first is of no use: all scenes cost about the same."""
+    """The clips to write: the chosen scenes at the chosen length, then the short one, which keeps its own."""
     scenes = [spec.model_copy(update={"seconds": options.seconds}) for spec in DEMO_SCENES[: options.scenes]]
     return [spec.model_copy(update={"seed": spec.seed + options.seed}) for spec in (*scenes, SHORT_SCENE)]
 

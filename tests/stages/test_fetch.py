@@ -242,3 +242,24 @@ def test_unknown_root_is_named(clip: Path, scratch: Path) -> None:
         open_local(listing.sources[0], {"other": "/"}, scratch),
     ):
         pass
+
+
+def test_what_a_store_remembers_does_not_hide_a_change(
+    stored: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_class = type(fsspec.filesystem("memory"))
+    plain_info = store_class.info
+    remembered: dict[str, dict[str, object]] = {}
+
+    def remembering_info(self, path, **kwargs):
+        return remembered.setdefault(path, plain_info(self, path, **kwargs))
+
+    monkeypatch.setattr(store_class, "info", remembering_info)
+    monkeypatch.setattr(store_class, "invalidate_cache", lambda *_args, **_kwargs: remembered.clear())
+    listing = listed(stored)
+    assert fetch(listing, scratch) == DATA
+    with fsspec.open(stored, "wb") as stream:
+        stream.write(DATA[::-1])
+    with pytest.raises(SourceChanged, match="entity tag"):
+        fetch(listing, scratch)
+    assert not list(scratch.iterdir())

@@ -1,0 +1,166 @@
+"""The funnel of a dataset on the gallery's page: how many things pass each step, and what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from manifests.dataset import Dataset
+from manifests.gallery_data import Example, Reason
+from manifests.gallery_html import Html, element
+
+
+@dataclass(frozen=True)
+class Step:
+    """One level of the funnel. `kept` of `seen` things go on; `detail` breaks the kept ones down."""
+
+    name: str
+    level: str | None
+    kept: int
+    seen: int
+    detail: str
+
+
+def funnel_steps(dataset: Dataset) -> list[Step]:
+    """The funnel: sources → clips → tracks → mask variants → samples."""
+    with dataset.connect() as db:
+
+        def counts(sql: str) -> dict[str, int]:
+            return {str(key): int(count) for key, count in db.execute(f"{sql} GROUP BY 1 ORDER BY 1").fetchall()}
+
+        states = counts("SELECT state, count(*) FROM sources")
+        sources = counts("SELECT coalesce(kind, ''), count(*) FROM sources WHERE state = 'kept'")
+        left_out = counts("SELECT level || ' ' || phase, count(*) FROM rejects")
+        clips = sum(counts("SELECT kind, count(*) FROM clips").values())
+        used = counts("SELECT kind, count(DISTINCT clip_id) FROM samples")
+        roles = counts("SELECT role, count(*) FROM tracks")
+        variants = counts("SELECT task, count(DISTINCT track_id || mask_variant) FROM samples")
+        tasks = counts("SELECT task, count(*) FROM samples")
+        splits = counts("SELECT split, count(*) FROM samples")
+
+    def dropped(level: str) -> int:
+        return sum(count for key, count in left_out.items() if key.startswith(f"{level} "))
+
+    samples, tracks, masks = sum(tasks.values()), sum(roles.values()), sum(variants.values())
+    return [
+        # A damaged source may be kept for its good part, so its state counts, not its reject row.
+        Step(
+            "Sources",
+            "source",
+            states.get("kept", 0),
+            sum(states.values()) + left_out.get("source listing", 0),
+            _list(sources, _KINDS),
+        ),
+        Step("Clips", "clip", sum(used.values()), clips + left_out.get("clip ingest", 0), _list(used, _KINDS)),
+        Step("Tracks", "track", tracks, tracks + dropped("track"), _list(roles, _ROLES)),
+        Step("Mask variants", "sample", masks, masks + dropped("sample"), _list(variants, _TASKS)),
+        Step("Samples", None, samples, samples, f"{_list(tasks, _TASKS)}; {_list(splits, _SPLITS)}"),
+    ]
+
+
+_KINDS = {"video": "videos", "image": "images"}
+_ROLES = {"entity": "entities", "background": "background", "pasted": "pasted"}
+_TASKS = {"add_modify": "add / modify", "delete": "deletion"}
+_SPLITS = {"train": "train", "eval": "eval"}
+
+
+def _list(counts: dict[str, int], names: dict[str, str]) -> str:
+    return ", ".join(f"{counts[key]:,} {name}" for key, name in names.items() if key in counts)
+
+
+def masthead(name: str, steps: Sequence[Step]) -> Html:
+    """Title, links to the sections and the funnel's numbers."""
+    links = (("left-out", "Left out"), ("clips", "Clips"), ("examples", "Examples"), ("distributions", "Distributions"))
+    nav = element("nav", *(element("a", text, href=f"#{anchor}") for anchor, text in links))
+    tiles = [
+        element(
+            "li",
+            element("span", step.name, class_="name"),
+            element("strong", f"{step.kept:,}"),
+            element("span", f"of {step.seen:,}" if step.seen != step.kept else "all kept", class_="of")
+            if step.level
+            else "",
+            element("span", step.detail, class_="detail"),
+        )
+        for step in steps
+    ]
+    return element(
+        "header",
+        element("p", "Dataset for video local editing", class_="kicker"),
+        element("div", element("h1", name), nav, class_="title"),
+        element("ol", *tiles, class_="funnel"),
+        class_="masthead",
+    )
+
+
+def funnel_table(steps: Sequence[Step], reasons: Sequence[Reason]) -> Html:
+    """What was left out at every step and why, in numbers."""
+    titles = ("step", "reason", "decided by", "left out", "share of the step")
+    head = element("tr", *(element("th", title) for title in titles))
+    bodies = []
+    for step in steps:
+        own = [reason for reason in reasons if reason.level == step.level]
+        if own:
+            bodies.append(
+                element("tbody", *(_reason_row(step, reason, i == 0, len(own)) for i, reason in enumerate(own)))
+            )
+    if not bodies:
+        return element("p", "Nothing was left out.")
+    return element("table", element("thead", head), *bodies, class_="reasons")
+
+
+def _reason_row(step: Step, reason: Reason, first: bool, span: int) -> Html:
+    share = reason.count / step.seen if step.seen else 0.0
+    bar = element("span", element("i", style=f"width:{min(share, 1):.1%}"), class_="bar")
+    name = element("th", step.name, scope="rowgroup", rowspan=span) if first else ""
+    return element(
+        "tr",
+        name,
+        element("td", element("a", _words(reason.reason), href=f"#{anchor(reason)}"), _failed(reason)),
+        element("td", reason.stage),
+        element("td", f"{reason.count:,}", class_="number"),
+        element("td", bar, f"{share:.1%}", class_="share"),
+    )
+
+
+def _failed(reason: Reason) -> Html:
+    return element("span", "failed", class_="badge failed") if reason.state == "failed" else Html("")
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")
+
+
+def anchor(reason: Reason) -> str:
+    """The page's anchor of a reason's examples."""
+    return "-".join(("out", reason.level, reason.stage, reason.state, reason.reason))
+
+
+def reject_examples(reason: Reason, thumbnails: Sequence[Html | None]) -> Html:
+    """Examples of one reason, each with the thumbnail of its clip when there is one."""
+    rest = reason.count - len(reason.examples)
+    count = f"{reason.count:,} left out" + (f", {len(reason.examples)} shown" if rest else "")
+    tiles = [_example(example, picture) for example, picture in zip(reason.examples, thumbnails, strict=True)]
+    return element(
+        "section",
+        element(
+            "h3", _words(reason.reason), _failed(reason), element("small", f"{reason.level}, {reason.stage}: {count}")
+        ),
+        element("ul", *tiles, class_="examples"),
+        id=anchor(reason),
+        class_="reason",
+    )
+
+
+def _example(example: Example, picture: Html | None) -> Html:
+    reject = example.reject
+    text = [element("p", reject.message)]
+    if reject.value is not None and reject.threshold is not None:
+        sign = "<" if reject.value < reject.threshold else ">" if reject.value > reject.threshold else "="
+        text.append(
+            element(
+                "p", f"{reject.value:.3g} {sign} {reject.threshold:.3g}", element("small", "threshold"), class_="value"
+            )
+        )
+    text.append(element("p", *([example.origin, element("br")] if example.origin else []), element("code", reject.id)))
+    return element("li", picture or "", element("div", *text))
