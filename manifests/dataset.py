@@ -89,7 +89,7 @@ class Dataset:
         """A table as it counts, in a fixed order."""
         _check_name(name)
         with self.connect() as connection:
-            found: pa.Table = connection.execute(f"SELECT * FROM {name} ORDER BY {ORDER[name]}").to_arrow_table()
+            found: pa.Table = connection.sql(f"SELECT * FROM {name} ORDER BY {ORDER[name]}").to_arrow_table()
         return found.cast(arrow_schema(TABLES[name]))
 
     def rows(self, name: str, row: type[Row]) -> list[Row]:
@@ -109,6 +109,8 @@ class Dataset:
         with self.connect() as connection:
             try:
                 result = connection.execute(sql)
+                if result is None:
+                    raise ValueError("the query holds no SQL statement")
                 names = [column[0] for column in result.description or []]
                 return names, list(result.fetchall())
             except duckdb.Error as error:

@@ -158,14 +158,14 @@ class ClipCard:
             if variant not in own:
                 figures.append(self._dropped(track, variant))
                 continue
-            drawn = marked(picture, window.cut(masks[variant]), colour)
+            drawn = marked(picture, window.cut(masks[variant]), colour, 0.5)
             if variant != "original":
                 drawn = outlined(drawn, window.cut(mask), _WHITE)
             label = joined([_variant_name(variant), element("b", f"{own[variant].area_mean:.1%}")], " ")
             figures.append(self._album.figure(self._name(track.track_id[-2:], variant), drawn, label))
         note = "On the keyframe, with their share of the frame. White: the original outline."
         zoom = mask.shape[1] / window.width
-        return _row("Mask variants", note + (f" Zoomed in {zoom:.1f} ×." if zoom > 1 else ""), figures, "six")
+        return _row("Mask variants", note + (f" Zoomed in {zoom:.1f}×." if zoom > 1 else ""), figures, "six")
 
     def _dropped(self, track: TrackRow, variant: str) -> Html:
         reject = self._shown.dropped.get(f"{track.track_id}-{VARIANT_CODES[variant]}")

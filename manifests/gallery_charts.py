@@ -26,8 +26,13 @@ class Chart:
 
 CHARTS = (
     Chart("caption_words", "Caption length", "Words per caption of every entity track, for the three kinds."),
-    Chart("mask_area", "Mask area", "Mean area of a track, as a share of the frame.", percent=True),
-    Chart("variant_area", "Mask area by variant", "Mean area of the masks that samples use, by variant.", percent=True),
+    Chart("mask_area", "Mask area", "Mean area of a track, per cent of the frame.", percent=True),
+    Chart(
+        "variant_area",
+        "Mask area by variant",
+        "Mean area of the masks that samples use, per cent of the frame.",
+        percent=True,
+    ),
     Chart(
         "motion",
         "Motion",
@@ -41,8 +46,7 @@ CHARTS = (
     Chart(
         "paste_position",
         "Position of pasted masks",
-        "Deletion: the mask's centre on the keyframe, as a share of width (x) and height (y), and on a map of the "
-        "frame.",
+        "Deletion: the mask's centre on the keyframe, per cent of width (x) and height (y), and on a map of the frame.",
         percent=True,
     ),
 )
@@ -56,7 +60,7 @@ def distributions(numbers: Mapping[str, Any]) -> Html:
 
 def _chart(chart: Chart, numbers: Mapping[str, Any]) -> Html:
     histograms: Mapping[str, Mapping[str, Any]] = numbers[chart.group]
-    titles = ("", "", "count", "mean", "median", "5 % to 95 %")
+    titles = ("", "", "count", "mean", "median", "5% to 95%")
     rows = [
         element(
             "tr",
@@ -77,18 +81,18 @@ def _figures(histogram: Mapping[str, Any], percent: bool) -> list[str]:
     """Count, mean, median and the middle 90 per cent as texts."""
     if not histogram["count"]:
         return ["0", "", "", ""]
-    mean, median, low, high = (_short(histogram[key], percent) for key in ("mean", "p50", "p05", "p95"))
-    return [f"{histogram['count']:,}", mean, median, f"{low.removesuffix(' %')} – {high}"]
+    factor = 100 if percent else 1
+    mean, median, low, high = (_short(factor * histogram[key]) for key in ("mean", "p50", "p05", "p95"))
+    return [f"{histogram['count']:,}", mean, median, f"{low} – {high}"]
 
 
-def _short(value: float, percent: bool) -> str:
-    """A number in three digits, without exponents."""
+def _short(value: float, percent: bool = False) -> str:
+    """A number in about three digits, without exponents; `percent` shows a fraction as per cent."""
     if percent:
-        value *= 100
+        return f"{_short(100 * value)}%"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
     text = f"{value:,.{digits}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return f"{text} %" if percent else text
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def histogram_svg(histogram: Mapping[str, Any], percent: bool) -> Html:

@@ -59,12 +59,14 @@ class ShardClip:
         member are followed until another clip's begin.
         """
         sample, found = self._sample, {}
+        tracks = f"{sample.clip_id}.track-"
         end = sample.clip_offset + sample.clip_size
         while (member := self._member_after(end)) is not None:
             info, offset = member
-            number = info.name.removeprefix(f"{sample.clip_id}.track-").split(".")[0]
-            data = self._dataset.store.read_range(sample.shard, offset, info.size)
-            found[f"{sample.clip_id}-{number}"] = MaskTrack.from_bytes(data)
+            if info.name.startswith(tracks):
+                number = info.name.removeprefix(tracks).split(".")[0]
+                data = self._dataset.store.read_range(sample.shard, offset, info.size)
+                found[f"{sample.clip_id}-{number}"] = MaskTrack.from_bytes(data)
             end = offset + info.size
         return found
 
@@ -76,12 +78,12 @@ class ShardClip:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
             return None
-        return (info, start + block) if info.name.startswith(f"{self._sample.clip_id}.track-") else None
+        return (info, start + block) if info.name.startswith(f"{self._sample.clip_id}.") else None
 
 
 @dataclass(frozen=True)
 class ShownClip:
-    """A clip of the contact sheet with all its rows. `dropped` are rejected variants by sample id prefix."""
+    """A clip of the contact sheet with all its rows. `dropped`: rejected variants by ``track_id-<variant code>``."""
 
     clip: ClipRow
     source: str
@@ -164,7 +166,8 @@ class GalleryData:
         """Why things were left out, level by level, the most frequent reason first."""
         order = "list_position(['source', 'clip', 'track', 'sample'], level), count DESC, state, stage, reason"
         found = self._db.execute(
-            f"SELECT level, stage, state, reason, count(*) AS count FROM rejects GROUP BY level, stage, state, reason ORDER BY {order}"
+            "SELECT level, stage, state, reason, count(*) AS count FROM rejects "
+            f"GROUP BY level, stage, state, reason ORDER BY {order}"
         ).fetchall()
         rows = self._rejects(
             "SELECT * FROM rejects QUALIFY row_number() OVER "

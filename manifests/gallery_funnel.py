@@ -7,18 +7,22 @@ from dataclasses import dataclass
 
 from manifests.dataset import Dataset
 from manifests.gallery_data import Example, Reason
-from manifests.gallery_html import Html, element
+from manifests.gallery_html import Html, element, joined
 
 
 @dataclass(frozen=True)
 class Step:
-    """One level of the funnel. `kept` of `seen` things go on; `detail` breaks the kept ones down."""
+    """One level of the funnel. `kept` of `seen` things go on; `detail` breaks the kept ones down.
+
+    `rest` things were left out without a reject row of their own.
+    """
 
     name: str
     level: str | None
     kept: int
     seen: int
     detail: str
+    rest: int = 0
 
 
 def funnel_steps(dataset: Dataset) -> list[Step]:
@@ -37,35 +41,39 @@ def funnel_steps(dataset: Dataset) -> list[Step]:
         variants = counts("SELECT task, count(DISTINCT track_id || mask_variant) FROM samples")
         tasks = counts("SELECT task, count(*) FROM samples")
         splits = counts("SELECT split, count(*) FROM samples")
+        rest = counts(_UNEXPLAINED)
 
     def dropped(level: str) -> int:
         return sum(count for key, count in left_out.items() if key.startswith(f"{level} "))
 
     samples, tracks, masks = sum(tasks.values()), sum(roles.values()), sum(variants.values())
+    # A damaged source may be kept for its good part, so its state counts, not its reject row.
+    seen_sources = sum(states.values()) + left_out.get("source listing", 0)
+    seen_clips = clips + left_out.get("clip ingest", 0)
     return [
-        # A damaged source may be kept for its good part, so its state counts, not its reject row.
-        Step(
-            "Sources",
-            "source",
-            states.get("kept", 0),
-            sum(states.values()) + left_out.get("source listing", 0),
-            _list(sources, _KINDS),
-        ),
-        Step("Clips", "clip", sum(used.values()), clips + left_out.get("clip ingest", 0), _list(used, _KINDS)),
+        Step("Sources", "source", states.get("kept", 0), seen_sources, _list(sources, _KINDS), rest.get("source", 0)),
+        Step("Clips", "clip", sum(used.values()), seen_clips, _list(used, _KINDS), rest.get("clip", 0)),
         Step("Tracks", "track", tracks, tracks + dropped("track"), _list(roles, _ROLES)),
         Step("Mask variants", "sample", masks, masks + dropped("sample"), _list(variants, _TASKS)),
         Step("Samples", None, samples, samples, f"{_list(tasks, _TASKS)}; {_list(splits, _SPLITS)}"),
     ]
 
 
-_KINDS = {"video": "videos", "image": "images"}
-_ROLES = {"entity": "entities", "background": "background", "pasted": "pasted"}
-_TASKS = {"add_modify": "add / modify", "delete": "deletion"}
-_SPLITS = {"train": "train", "eval": "eval"}
+_UNEXPLAINED = (
+    "SELECT level, count(*) FROM (SELECT 'source' AS level, source_id AS id FROM sources WHERE state <> 'kept' "
+    "UNION ALL SELECT 'clip', clip_id FROM clips WHERE clip_id NOT IN (SELECT clip_id FROM samples)) "
+    "WHERE id NOT IN (SELECT id FROM rejects)"
+)
+_REST = {"source": "no clip of it was kept", "clip": "not processed yet"}
+_KINDS = {"video": ("video", "videos"), "image": ("image", "images")}
+_ROLES = {"entity": ("entity", "entities"), "background": ("background", "backgrounds"), "pasted": ("pasted", "pasted")}
+_TASKS = {"add_modify": ("add / modify", "add / modify"), "delete": ("deletion", "deletion")}
+_SPLITS = {"train": ("train", "train"), "eval": ("eval", "eval")}
 
 
-def _list(counts: dict[str, int], names: dict[str, str]) -> str:
-    return ", ".join(f"{counts[key]:,} {name}" for key, name in names.items() if key in counts)
+def _list(counts: dict[str, int], names: dict[str, tuple[str, str]]) -> str:
+    """Counts with their names, one and many, in the order of the names."""
+    return ", ".join(f"{counts[key]:,} {names[key][counts[key] != 1]}" for key in names if key in counts)
 
 
 def masthead(name: str, steps: Sequence[Step]) -> Html:
@@ -100,25 +108,30 @@ def funnel_table(steps: Sequence[Step], reasons: Sequence[Reason]) -> Html:
     bodies = []
     for step in steps:
         own = [reason for reason in reasons if reason.level == step.level]
-        if own:
-            bodies.append(
-                element("tbody", *(_reason_row(step, reason, i == 0, len(own)) for i, reason in enumerate(own)))
-            )
+        rows = [_reason_row(step, reason) for reason in own]
+        if step.rest and step.level:
+            rows.append(_row(step, _REST[step.level], "", step.rest))
+        if rows:
+            bodies.append(element("tbody", *rows))
     if not bodies:
         return element("p", "Nothing was left out.")
     return element("table", element("thead", head), *bodies, class_="reasons")
 
 
-def _reason_row(step: Step, reason: Reason, first: bool, span: int) -> Html:
-    share = reason.count / step.seen if step.seen else 0.0
-    bar = element("span", element("i", style=f"width:{min(share, 1):.1%}"), class_="bar")
-    name = element("th", step.name, scope="rowgroup", rowspan=span) if first else ""
+def _reason_row(step: Step, reason: Reason) -> Html:
+    link = element("a", _words(reason.reason), href=f"#{anchor(reason)}")
+    return _row(step, joined([link, _failed(reason)]), reason.stage, reason.count)
+
+
+def _row(step: Step, what: str, stage: str, count: int) -> Html:
+    share = min(count / step.seen, 1.0) if step.seen else 0.0
+    bar = element("span", element("i", style=f"width:{share:.1%}"), class_="bar")
     return element(
         "tr",
-        name,
-        element("td", element("a", _words(reason.reason), href=f"#{anchor(reason)}"), _failed(reason)),
-        element("td", reason.stage),
-        element("td", f"{reason.count:,}", class_="number"),
+        element("th", step.name, scope="row"),
+        element("td", what),
+        element("td", stage),
+        element("td", f"{count:,}", class_="number"),
         element("td", bar, f"{share:.1%}", class_="share"),
     )
 

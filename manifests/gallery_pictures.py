@@ -43,8 +43,6 @@ ENTITIES: tuple[Colour, ...] = (
 )
 """Colours of a clip's entities in order; bright, so that they stand out on natural pictures."""
 
-_HALO: Colour = (16, 16, 16)
-
 
 def shrink(image: Image, width: int) -> Image:
     """The image at most `width` pixels wide, never enlarged."""
@@ -92,21 +90,22 @@ def tinted(image: Image, mask: Mask, colour: Colour, strength: float) -> Image:
 
 
 def outlined(image: Image, mask: Mask, colour: Colour) -> Image:
-    """The image with the mask's outline (holes too) in a colour, on a dark line that sets it off from any picture."""
-    result = np.ascontiguousarray(image).copy()
+    """The image with the mask's outline (holes too) in a colour, on a soft shadow that sets it off from any picture."""
     inside = fit_mask(mask, image).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(image.shape[1] / 240))
-    cv2.drawContours(result, contours, -1, _HALO, width + 2, cv2.LINE_AA)
+    shadow = np.ascontiguousarray(image).copy()
+    cv2.drawContours(shadow, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA)
+    result = np.asarray(cv2.addWeighted(image, 0.55, shadow, 0.45, 0), dtype=np.uint8)
     cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
     return result
 
 
 def hatched(image: Image, mask: Mask, colour: Colour) -> Image:
     """The image with the mask's pixels striped in a colour, so that what lies below stays recognisable."""
-    rows, columns = np.indices(image.shape[:2], sparse=True)
-    period = max(6, image.shape[1] // 40)
-    stripes = (rows + columns) % period < period / 3
+    height, width = image.shape[:2]
+    period = max(6, width // 40)
+    stripes = (np.arange(height)[:, None] + np.arange(width)) % period < period / 3
     inside = fit_mask(mask, image)
     return tinted(tinted(image, inside, colour, 0.2), inside & stripes, colour, 0.55)
 

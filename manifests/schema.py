@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from numbers import Integral
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -40,15 +41,24 @@ def arrow_schema(row: type) -> pa.Schema:
 
 
 def to_table(row: type[Row], rows: Iterable[Row]) -> pa.Table:
-    """Rows as an Arrow table. Raises pyarrow.ArrowInvalid when a value does not fit its column."""
+    """Rows as an Arrow table. Raises pyarrow.ArrowException or OverflowError when a value does not fit its column."""
     schema = arrow_schema(row)
     material = list(rows)
-    columns = [pa.array([getattr(r, field.name) for r in material], type=field.type) for field in schema]
+    columns = [_array(row, field, [getattr(r, field.name) for r in material]) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
     for field, column in zip(schema, columns, strict=True):
         if not field.nullable and column.null_count:
             raise pa.ArrowInvalid(f"{row.__name__}.{field.name} may not be null")
     return table
+
+
+def _array(row: type, field: pa.Field, values: list[Any]) -> pa.Array:
+    # Arrow would cut a fraction off without a word.
+    if pa.types.is_integer(field.type):
+        for value in values:
+            if value is not None and not isinstance(value, Integral):
+                raise pa.ArrowInvalid(f"{row.__name__}.{field.name} takes whole numbers, not {value!r}")
+    return pa.array(values, type=field.type)
 
 
 def to_parquet(row: type[Row], rows: Iterable[Row]) -> bytes:

@@ -46,6 +46,7 @@ class ColourTrackerSettings(BaseModel, frozen=True, extra="forbid"):
 class ColourTracker:
     """The weight-free `Tracker`: any number of objects, what they share is computed once per frame."""
 
+    Settings = ColourTrackerSettings
     info = ModelInfo("colour-tracker", "1")
 
     def __init__(self, settings: ColourTrackerSettings | None = None) -> None:

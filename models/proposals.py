@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -48,6 +49,14 @@ class ProposalSettings(BaseModel, frozen=True, extra="forbid"):
         le=1,
         description="score factor for each frame edge the region touches; such things are cut off",
     )
+    split_gain: float = Field(
+        default=1.1,
+        gt=0,
+        description="parts scoring above this multiple of the whole together are separate things; lower cuts things up",
+    )
+    split_share: float = Field(
+        default=0.4, gt=0, le=1, description="share of the whole's score a part needs to count as a thing of its own"
+    )
     max_box_iou: float = Field(
         default=0.7, gt=0, le=1, description="a region whose box overlaps a better one's more is dropped"
     )
@@ -71,12 +80,38 @@ class Proposal:
 def propose(saliency: npt.NDArray[np.float32], settings: ProposalSettings, count: int) -> list[Proposal]:
     """Up to `count` regions of a saliency map (H, W) float32 in [0, 1], best first, no two of the same thing."""
     kept: list[Proposal] = []
-    for candidate in sorted(_candidates(saliency, settings), key=lambda proposal: (-proposal.score, proposal.box)):
+    candidates = _without_groups(_candidates(saliency, settings), settings)
+    for candidate in sorted(candidates, key=lambda proposal: (-proposal.score, proposal.box)):
         if not any(_same_thing(candidate, better, settings) for better in kept):
             kept.append(candidate)
         if len(kept) == count:
             break
     return kept
+
+
+def _without_groups(candidates: Sequence[Proposal], settings: ProposalSettings) -> list[Proposal]:
+    """The candidates that are not two or more things run together at a low threshold."""
+    by_area = sorted(candidates, key=lambda proposal: (int(np.count_nonzero(proposal.mask)), proposal.box))
+    best_parts: list[list[Proposal]] = []
+    single: list[Proposal] = []
+    for index, whole in enumerate(by_area):
+        inner = [other for other in range(index) if _within(by_area[other], whole)]
+        outermost = [part for part in inner if not any(_within(by_area[part], by_area[o]) for o in inner if o > part)]
+        enough = settings.split_share * whole.score
+        parts = [part for other in outermost for part in best_parts[other] if part.score >= enough]
+        is_group = len(parts) >= 2 and sum(part.score for part in parts) > settings.split_gain * whole.score
+        is_worse = len(parts) == 1 and parts[0].score > whole.score
+        best_parts.append(parts if is_group or is_worse else [whole])
+        if not is_group:
+            single.append(whole)
+    return single
+
+
+def _within(part: Proposal, whole: Proposal) -> bool:
+    area = int(np.count_nonzero(part.mask))
+    # Bridged gaps may differ a little between thresholds, hence not all of it.
+    covered = int(np.count_nonzero(part.mask & whole.mask)) > 0.9 * area
+    return covered and area < int(np.count_nonzero(whole.mask))
 
 
 def _candidates(saliency: npt.NDArray[np.float32], settings: ProposalSettings) -> list[Proposal]:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Executor
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -23,6 +24,10 @@ from pipeline.child import THREAD_VARIABLES
 CHILD_CODE = "from pipeline.child import main; main()"
 """Not ``-m``: that would load the module a second time as __main__, with message classes that are not ours."""
 
+ENDING_S = 1.0
+"""A child whose connection is closed gets this long to be gone."""
+WAIT_STEP_S = 0.01
+
 
 class ChildProcess:
     """Messages go through two threads: a child stuck in native code neither reads nor finishes what it writes.
@@ -33,7 +38,7 @@ class ChildProcess:
     def __init__(self, spawner: Executor) -> None:
         """Start it. Raises OSError when there is no room for another process."""
         self._connection, theirs = Pipe()
-        with contextlib.closing(theirs):
+        with theirs:
             self._process = spawner.submit(_spawn, theirs.fileno()).result()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -53,7 +58,7 @@ class ChildProcess:
         try:
             data = self._inbox.get(timeout=timeout_s)
         except queue.Empty:
-            if self._process.poll() is not None:
+            if self._has_ended():
                 # A process of the child's own may hold its end open.
                 self._hang_up()
             return None
@@ -70,25 +75,36 @@ class ChildProcess:
 
     def wait(self, timeout_s: float) -> None:
         """Give it time to end by itself."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self._has_ended() and time.monotonic() < deadline:
+            time.sleep(WAIT_STEP_S)
 
     def ending(self) -> str:
         """How a child that is gone ended, as the end of a sentence."""
-        code = self._process.wait()
+        self.wait(ENDING_S)
+        self.kill()
+        code = self._process.returncode
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
     def kill(self) -> None:
         """End it at once, with the processes it started."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._connection.closed:
+            return
+        # While it is not reaped, its number belongs to nobody else.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._hang_up()
         self._outbox.put(None)
         for thread in self._threads:
             thread.join()
         self._connection.close()
+
+    def _has_ended(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def _hang_up(self) -> None:
         with socket.socket(fileno=os.dup(self._connection.fileno())) as line, contextlib.suppress(OSError):

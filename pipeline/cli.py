@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -17,6 +15,7 @@ from manifests.lock import FolderLocked
 from manifests.storage import StorageError, open_store
 from pipeline.binding import ConfigMismatch, read_run
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, profiles
+from pipeline.interrupt import Interrupted, listen
 from pipeline.report import funnel_text, last_line
 from pipeline.run import Options, Result, RunError, retry, shards
 
@@ -25,7 +24,7 @@ INCOMPLETE = 3
 
 app = typer.Typer(
     name="vivid",
-    help="Training data for video local editing, from raw videos and images to WebDataset shards and Parquet manifests.",
+    help="Training data for video local editing: raw videos and images in, WebDataset shards and Parquet manifests out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,14 +43,6 @@ Address = Annotated[str | None, typer.Option(help="Ray cluster to use; default R
 def _fail(message: str, code: int = 1) -> NoReturn:
     print(f"vivid: {message}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
-
-
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _finish(result: Result, out: str) -> None:
@@ -132,7 +123,6 @@ def inspect_command(
     """Look at a dataset: the funnel, a SQL query, and the contact sheet in OUT/gallery/index.html."""
     from manifests.gallery import write_gallery
     from manifests.statistics import format_table, statistics
-
     from manifests.summary import summarise
     from stages.augment import apply_variant
     from stages.media import decode_clip
@@ -171,15 +161,12 @@ def demo_command(
 
 def main() -> None:
     """Entry point of ``vivid``."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    listen()
     try:
-        app(standalone_mode=True)
-    except Terminated:
-        print("vivid: terminated; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
+        app()
+    except Interrupted as error:
         print("vivid: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(128 + error.number)
     except KNOWN_ERRORS as error:
         print(f"vivid: {error}", file=sys.stderr)
         sys.exit(1)

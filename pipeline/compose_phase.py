@@ -53,7 +53,7 @@ class ComposePhase:
         if used:
             scratch = store.scratch()
             with TarWriter(scratch) as tar:
-                for work in used:
+                for work in sorted(used, key=lambda work: work.id):
                     for name, data in _members(store, work):
                         tar.add(name, data)
             shard = writer.add_file(scratch, "shard", "shards", "part", ".tar")

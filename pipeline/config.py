@@ -249,8 +249,7 @@ def _read(source: str) -> str:
     if source in profiles():
         return files("pipeline").joinpath("profiles", f"{source}.yaml").read_text(encoding="utf-8")
     if Path(source).suffix not in (".yaml", ".yml"):
-        hint = suggestion(source, profiles())
-        raise ConfigError(f"there is no profile '{source}'; {hint.rstrip('?')}, or give a .yaml file")
+        raise ConfigError(f"there is no profile and no .yaml file '{source}'; {suggestion(source, profiles())}")
     try:
         return Path(source).read_text(encoding="utf-8")
     except OSError as error:

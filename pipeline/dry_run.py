@@ -25,14 +25,12 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
             gpus = f", {pool.num_gpus:g} GPU" if pool.num_gpus else ""
             most = options.workers or pool.max_actors or "all cores"
             lines.append(f"  pool {pool.name}: {' → '.join(pool.stages)}")
-            lines.append(
-                f"    {pool.num_cpus:g} CPU{gpus} each, {pool.min_actors} to {most} actors, deadline {pool.deadline_s:g} s"
-            )
+            actors = f"{pool.min_actors} to {most} actors, deadline {pool.deadline_s:g} s"
+            lines.append(f"    {pool.num_cpus:g} CPU{gpus} each, {actors}")
     listed = listed_sources(store) if document else {}
     new = [source for source in listing.sources if source.source_id not in listed]
-    lines.append(
-        f"inputs: {len(listing.sources)} sources ({len(new)} new), {len(listing.refused)} refused, {listing.ignored} other files"
-    )
+    lines.append(f"inputs: {len(listing.sources)} sources ({len(new)} new)")
+    lines.append(f"  {len(listing.refused)} refused, {listing.ignored} other files passed over")
     lines += [f"  refused: {refusal.path}: {refusal.message}" for refusal in listing.refused[:10]]
     lines += [f"  changed since listed: {name}" for name in changed_sources(listed, listing)[:10]]
     if options.limit is not None:

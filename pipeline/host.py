@@ -1,7 +1,7 @@
 """The worker host: runs stages in a child process, so that a fault costs one record and never the worker.
 
 A stage that raises, hangs past its deadline, eats memory, calls ``os._exit`` or crashes in native code costs at most
-the records it had in hand: each of them is tried once more, alone, in a fresh child where needed; a second failure
+the records of its batch: each of them is tried once more, alone, in a fresh child where needed; a second failure
 makes it ``failed: error | timeout | memory | crashed``. The same host runs inside a Ray actor and, with ``--local``, in
 the driver.
 """
@@ -114,7 +114,7 @@ class WorkerHost:
         faults: list[Fault],
         depth: int,
     ) -> list[Record]:
-        """Run groups in order, `depth` in hand at a time; returns the records in hand when something went wrong."""
+        """Run groups in order, `depth` in hand at a time; returns the records of those that went wrong."""
         waiting = deque(groups)
         in_hand: dict[int, list[Record]] = {}
         suspects: list[Record] = []
@@ -127,23 +127,19 @@ class WorkerHost:
             number = next(iter(in_hand))
             answer = self._await(child, number, self.settings.deadline_s * len(in_hand[number]))
             if isinstance(answer, Done):
-                del in_hand[answer.number]
+                del in_hand[number]
                 outcome.update((record.id, record) for record in answer.records)
                 for stage, value in answer.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + value
                 continue
-            if isinstance(answer, Failed):
-                faults.append(Fault(answer.reason, answer.stage, answer.message))
-            else:
-                assert isinstance(answer, Fault), f"the child said {answer} while it had work"
-                faults.append(answer)
-            if isinstance(answer, Failed) and not answer.fatal:
-                # An exception leaves the child and the group it prepares meanwhile intact.
-                suspects += in_hand.pop(number)
-            else:
-                suspects += [record for group in in_hand.values() for record in group]
-                in_hand.clear()
+            assert not isinstance(answer, Ready)
+            faults.append(Fault(answer.reason, answer.stage, answer.message))
+            suspects += in_hand.pop(number)
+            # An exception leaves the child and the group it prepares meanwhile intact.
+            if not isinstance(answer, Failed) or answer.fatal:
                 self._end_child()
+                waiting.extendleft(reversed(in_hand.values()))
+                in_hand.clear()
         return suspects
 
     def _await(self, child: ChildProcess, number: int | None, limit_s: float) -> Ready | Done | Failed | Fault:

@@ -17,6 +17,7 @@ import numpy as np
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
 from manifests.commits import Commit
 from pipeline.config import Pool
@@ -25,6 +26,10 @@ from pipeline.pool import Aborted, PoolWorker, pack, unpack
 
 NOT_SHIPPED = ("/.venv", "/.git", "/out", "/demo", "/bench", "**/__pycache__")
 """Left out of the working directory that is sent to other nodes."""
+
+
+class RayLost(RuntimeError):
+    """Ray itself failed (a killed raylet, a lost head node). The text is one sentence."""
 
 
 class PoolActor:
@@ -102,7 +107,10 @@ def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Abo
             num_gpus=pool.num_gpus or None,
             ray_remote_args_fn=_retries,
         )
-    for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
-        value = unpack(batch["payload"][0])
-        assert not isinstance(value, PartItem)
-        yield value
+    try:
+        for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
+            value = unpack(batch["payload"][0])
+            assert not isinstance(value, PartItem)
+            yield value
+    except RayError as error:
+        raise RayLost(f"Ray broke down ({type(error).__name__}); the same command goes on where it stopped") from error

@@ -30,6 +30,7 @@ from pipeline.ingest_phase import (
     ingest_items,
     listed_sources,
 )
+from pipeline.interrupt import listen
 from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
@@ -62,9 +63,6 @@ class Result:
     missing: int
     summary: dict[str, object]
     seconds: float
-
-
-Runner = Callable[[PhaseSpec, Sequence[PartItem]], Iterator[Commit | Aborted]]
 
 
 class Run:
@@ -120,7 +118,7 @@ class Run:
         spec = PhaseSpec(phase, self.store.url, self.epoch, self.config.seed, self.roots, pools, settings, bank)
         sizes = {item.part: len(item.records) for item in items}
         with PhaseProgress(phase, UNITS[phase], sum(sizes.values()), self.console) as progress:
-            for commit in self._runner()(spec, items):
+            for commit in self._commits(spec, items):
                 if isinstance(commit, Aborted):
                     raise RunError(commit.message)
                 progress.add(commit, sizes.pop(commit.part))
@@ -137,21 +135,26 @@ class Run:
             return pool
         return pool.model_copy(update={"min_actors": 1, "max_actors": self.options.workers})
 
-    def _runner(self) -> Runner:
+    def _commits(self, spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Aborted]:
         if self.options.local:
-            return run_local
+            yield from run_local(spec, items)
+            return
         # Imported and started only when there is work: it takes seconds.
-        from pipeline.ray_runner import run_ray, start_ray
+        from pipeline.ray_runner import RayLost, run_ray, start_ray
 
         start_ray(self.options.address)
-        return run_ray
+        listen()
+        try:
+            yield from run_ray(spec, items)
+        except RayLost as error:
+            raise RunError(str(error)) from error
 
 
 def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:
     """The main job: sources in, shards and manifests out; only what is missing is done.
 
-    Raises RunError, FolderLocked, ConfigMismatch, StorageError (one sentence each); KeyboardInterrupt passes through
-    and leaves the folder resumable.
+    Raises RunError, FolderLocked, ConfigMismatch, StorageError (one sentence each); Interrupted passes through and
+    leaves the folder resumable.
     """
 
     def plan(run: Run) -> None:

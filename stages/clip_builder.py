@@ -116,6 +116,10 @@ class ClipBuilder:
         self._previous = luma
         self._writer.add(picture)
 
+    def abandon(self) -> None:
+        """Give the clip up and free its encoder."""
+        self._writer.abandon()
+
     def finish(self) -> FoundClip:
         """The clip of all frames added, at least one."""
         data = self._writer.finish()

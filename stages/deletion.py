@@ -1,8 +1,8 @@
 """Deletion tracks: another clip's entity pasted into the background and moved in both ways (VIVID-10M, deletion).
 
 The ground truth of a deletion sample is the untouched clip; all that is made is a mask of something that could have
-been there. Both motions share donor and place: (a) trajectory, the donor's own later masks; (b) background, the first
-mask carried by the camera.
+been there. Both motions share donor and place unless only one of them stays in view: (a) trajectory, the donor's own
+later masks; (b) background, the first mask carried by the camera.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from manifests.schema import from_parquet
 from models.local_homography import HomographySettings, background_homographies
 from models.protocols import Matrix
 from stages.donors import donors_for, lendable
-from stages.measure import shrunk_grays, union_masks
+from stages.measure import gray_frames, union_masks
 from stages.move import move_with_background, move_with_donor, visible_fraction
 from stages.paste import PasteSettings, Placement, apply_placement, place
 from stages.stage import Context, Stage
@@ -42,9 +42,6 @@ class DeletionSettings(BaseModel, frozen=True, extra="forbid"):
         ge=0,
         le=1,
         description="mean share of the first mask's area still in view; else it has left the frame",
-    )
-    flow_long_side: int = Field(
-        default=1280, ge=64, description="frames are shrunk to this for background motion, pixels"
     )
 
 
@@ -113,10 +110,9 @@ class Deletion(Stage[ClipWork]):
         return move_with_background(first, self._homographies(record, first))
 
     def _homographies(self, record: ClipWork, region: Mask) -> list[Matrix]:
-        grays, scale = shrunk_grays(record.decoded(), self.settings.flow_long_side)
         entities = [track.masks for track in record.of_role("entity")]
-        exclude = [union_masks(entities, i) for i in range(len(grays))] if entities else None
-        return background_homographies(grays, region, exclude, self.settings.homography)
+        exclude = union_masks(entities) if entities else None
+        return background_homographies(gray_frames(record.decoded()), region, exclude, self.settings.homography)
 
     def _explain(self, record: ClipWork, motion: str, placed: int) -> None:
         if not lendable(self.bank, record.clip):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask, MaskTrack
-from models.local_homography import global_homographies
+from models.local_homography import HomographySettings, global_homographies
 from models.protocols import Image, Matrix
 from stages.stage import Stage
 from stages.work import ClipWork, Track
@@ -22,7 +22,7 @@ Points = npt.NDArray[np.float64]
 class MeasureSettings(BaseModel, frozen=True, extra="forbid"):
     """How motion is measured."""
 
-    long_side: int = Field(default=640, ge=64, description="frames are shrunk to this for the camera's motion, pixels")
+    camera: HomographySettings = Field(default=HomographySettings(), description="how the camera's motion is found")
     span_s: float = Field(
         default=0.25, gt=0, description="speeds are taken over this time; shorter measures the masks' jitter, seconds"
     )
@@ -45,45 +45,36 @@ class Measure(Stage[ClipWork]):
 
     def _measure(self, record: ClipWork, entities: Sequence[Track]) -> None:
         frames, fps = record.decoded(), record.clip.fps or 1.0
-        grays, scale = shrunk_grays(frames, self.settings.long_side)
-        camera = global_homographies(grays, _foreground([track.masks for track in entities], grays[0].shape))
+        foreground = union_masks([track.masks for track in entities])
+        camera = global_homographies(gray_frames(frames), foreground, self.settings.camera)
         size = np.asarray([record.clip.width, record.clip.height], np.float64)
         step = max(1, round(self.settings.span_s * fps))
         for track in entities:
             centres = centres_of(track.masks)
-            unmoved = _map_each(centres * scale, [np.linalg.inv(matrix) for matrix in camera]) / scale
+            unmoved = _map_each(centres, [np.asarray(np.linalg.inv(matrix), np.float64) for matrix in camera])
             track.path = (unmoved / size).astype(np.float32)
             per_second = fps / step / float(np.hypot(*size))
             track.foreground_motion = _mean_step(centres, centres, step, per_second)
             # Where the background that was under the track goes: its first-frame place carried on by the camera.
-            carried = _map_each(_shifted(unmoved, -step) * scale, camera) / scale
+            carried = _map_each(_shifted(unmoved, -step), camera)
             track.background_motion = _mean_distance(_shifted(centres, -step), carried, per_second)
             track.relative_motion = _mean_step(unmoved, unmoved, step, per_second)
 
 
-def shrunk_grays(frames: Sequence[Image], long_side: int) -> tuple[list[npt.NDArray[np.uint8]], float]:
-    """Grey frames with the long side at most `long_side`, and the factor from full to shrunk pixels."""
-    height, width = frames[0].shape[:2]
-    scale = min(1.0, long_side / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    grays = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
-    return [cv2.resize(gray, size, interpolation=cv2.INTER_AREA) if scale < 1 else gray for gray in grays], scale
+def gray_frames(frames: Sequence[Image]) -> list[npt.NDArray[np.uint8]]:
+    """The frames in grey."""
+    return [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames]
 
 
-def union_masks(tracks: Sequence[MaskTrack], index: int) -> Mask:
-    """Pixels that any of the tracks covers in a frame."""
-    union = tracks[0].mask(index)
-    for track in tracks[1:]:
-        union = union | track.mask(index)
-    return union
-
-
-def _foreground(tracks: Sequence[MaskTrack], size: tuple[int, ...]) -> list[Mask]:
-    shrunk = (size[1], size[0])
-    return [
-        cv2.resize(union_masks(tracks, i).view(np.uint8), shrunk, interpolation=cv2.INTER_NEAREST).view(np.bool_)
-        for i in range(len(tracks[0]))
-    ]
+def union_masks(tracks: Sequence[MaskTrack]) -> list[Mask]:
+    """Pixels that any of the tracks covers, frame by frame."""
+    unions: list[Mask] = []
+    for index in range(len(tracks[0])):
+        union = tracks[0].mask(index)
+        for track in tracks[1:]:
+            union |= track.mask(index)
+        unions.append(union)
+    return unions
 
 
 def centres_of(track: MaskTrack) -> Points:
@@ -98,7 +89,7 @@ def _map_each(points: Points, matrices: Sequence[Matrix]) -> Points:
     """The i-th point through the i-th homography."""
     homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     mapped = np.einsum("nij,nj->ni", np.stack(matrices), homogeneous)
-    return mapped[:, :2] / mapped[:, 2:]
+    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
 
 
 def _shifted(points: Points, step: int) -> Points:

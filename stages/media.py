@@ -274,6 +274,10 @@ class ClipWriter:
             for stripped in self._strip_messages.filter(packet):
                 self._container.mux(stripped)
 
+    def abandon(self) -> None:
+        """Free the encoder of a clip that is not wanted; otherwise the memory waits for Python's cycle collector."""
+        self._container.close()
+
     def finish(self) -> bytes:
         """Close the clip and return the file's bytes. Raises MediaError ``empty`` when no frame was added."""
         if not self.num_frames:

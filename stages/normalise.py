@@ -83,7 +83,7 @@ def normalise(path: Path, probe: Probe, settings: NormaliseSettings) -> Iterator
     elif probe.fps < settings.min_fps:
         yield DroppedClip(0, duration_us, "min_fps", float(probe.fps), settings.min_fps)
     else:
-        yield from _normalise_video(path, probe.fps, probe.pixel_aspect, settings)
+        yield from _normalise_video(path, probe, probe.fps, settings)
 
 
 def image_from_clip(found: FoundClip) -> FoundClip:
@@ -102,10 +102,10 @@ def _fit(image: Image, max_short_side: int) -> Image:
 
 
 def _normalise_video(
-    path: Path, source_fps: Fraction, pixel_aspect: Fraction, settings: NormaliseSettings
+    path: Path, probe: Probe, source_fps: Fraction, settings: NormaliseSettings
 ) -> Iterator[FoundClip | DroppedClip]:
     fps = source_fps / ceil(source_fps / Fraction(settings.max_fps))
-    make_upright = Uprighter(pixel_aspect, settings.max_short_side)
+    make_upright = Uprighter(probe.orientation, probe.pixel_aspect, settings.max_short_side)
     assembler = _Assembler(fps, settings)
     with path.open("rb") as file:
         frames = read_frames(file, source_fps, settings.media.max_pixels, settings.read)
@@ -116,7 +116,10 @@ def _normalise_video(
         except MediaError:
             yield from assembler.finish()
             raise
-    yield from assembler.finish()
+        else:
+            yield from assembler.finish()
+        finally:
+            assembler.abandon()
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,12 @@ class _Assembler:
             yield from self._settle(begins_scene)
         yield from self._end_clip()
 
+    def abandon(self) -> None:
+        """Drop the clip being written, if any."""
+        if self._builder is not None:
+            self._builder.abandon()
+            self._builder = None
+
     def _settle(self, begins_scene: bool) -> Iterator[FoundClip | DroppedClip]:
         """Write the frame that has waited longest."""
         settled = self._waiting.popleft()
@@ -190,8 +199,10 @@ class _Assembler:
         _, _, short_side = self._look
         span = self._span(builder.first_tick, builder.end_tick)
         if short_side < self._settings.min_short_side:
+            builder.abandon()
             yield DroppedClip(*span, "min_short_side", short_side, self._settings.min_short_side)
         elif builder.num_frames < self._min_frames:
+            builder.abandon()
             yield DroppedClip(*span, "min_duration", float(builder.seconds), self._settings.min_duration)
         else:
             yield builder.finish()

@@ -53,8 +53,8 @@ class Probe:
 
     `width` and `height` are those of the picture as it is meant to be seen: turned upright, with square pixels.
     `fps` (None for images) is measured, `duration_us` (None where unknown) only what the container claims.
-    `rotation` is the clockwise turn in degrees (0, 90, 180, 270), `pixel_aspect` the width over height of a stored
-    pixel; `width` and `height` already include both.
+    `orientation` is how stored pictures are turned upright, `pixel_aspect` the width over height of a stored pixel;
+    `width` and `height` already include both.
     """
 
     kind: Literal["video", "image"]
@@ -62,10 +62,15 @@ class Probe:
     height: int
     fps: Fraction | None
     duration_us: int | None
-    rotation: int
     codec: str
     container: str
+    orientation: Orientation = Orientation()
     pixel_aspect: Fraction = Fraction(1)
+
+    @property
+    def rotation(self) -> int:
+        """Clockwise turn in degrees (0, 90, 180, 270) from the stored to the upright picture."""
+        return self.orientation.degrees
 
 
 def probe(path: Path, settings: MediaSettings) -> Probe:
@@ -78,14 +83,14 @@ def probe(path: Path, settings: MediaSettings) -> Probe:
         raise MediaError("missing", f"There is no file {path.name}.")
     if not path.is_file():
         # Opening a pipe or a device could wait for ever.
-        raise MediaError("not_a_file", f"{path.name} is not a regular file.")
+        raise MediaError("not_a_file", f"The source {path.name} is a folder or a device, not a file.")
     try:
         file = path.open("rb")
     except OSError as error:
-        raise MediaError("unreadable", f"{path.name} cannot be opened ({error.strerror}).") from error
+        raise MediaError("unreadable", f"The file {path.name} cannot be opened ({error.strerror}).") from error
     with file:
         if not file.read(1):
-            raise MediaError("empty", f"{path.name} is empty.")
+            raise MediaError("empty", f"The file {path.name} is empty.")
         file.seek(0)
         found = _probe_image(file, settings.max_pixels)
         if found is not None:
@@ -101,7 +106,7 @@ def _probe_image(file: BinaryIO, max_pixels: int) -> Probe | None:
         orientation = _exif_orientation(image)
         width, height = upright_size(image.width, image.height, Fraction(1), orientation)
         name = (image.format or "").lower()
-        return Probe("image", width, height, None, None, orientation.degrees, name, name)
+        return Probe("image", width, height, None, None, name, name, orientation)
 
 
 def _exif_orientation(image: PIL.Image.Image) -> Orientation:
@@ -122,9 +127,9 @@ def _probe_video(file: BinaryIO, max_pixels: int) -> Probe:
             height,
             _frame_rate(stream, stamps),
             container.duration if container.duration and container.duration > 0 else None,
-            orientation.degrees,
             stream.codec_context.name,
             container.format.name,
+            orientation,
             aspect,
         )
 

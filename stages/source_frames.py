@@ -1,6 +1,7 @@
 """The frames of a source video, in order, decoded once: damaged ones left out, interlaced ones made whole, all timed.
 
-What the decoder conceals after damage looks like a frame and is none: frames are taken up again at the next key frame.
+What a decoder conceals after damage looks like a frame and is none, and frames predicted from it are not even marked.
+So all is left out from a damaged packet to the next key frame.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from stages.timeline import TimedFrame, Timeline
 class ReadSettings(BaseModel, frozen=True, extra="forbid"):
     """What is still read of a file that is damaged, endless or oddly timed."""
 
-    max_broken_packets: int = Field(
-        default=64, ge=0, description="undecodable packets in a row before the rest of the file is given up as damaged"
+    max_broken_key_frames: int = Field(
+        default=16, ge=0, description="undecodable key frames in a row before the rest of a file is given up as damaged"
     )
     max_gap: float = Field(
         default=2.0, gt=0, le=60, description="seconds a frame may stand still; a longer pause ends the clip before it"
@@ -54,7 +55,7 @@ def read_frames(file: BinaryIO, fps: Fraction, max_pixels: int, settings: ReadSe
     seconds, lost = Fraction(0), False
     with open_video(file, max_pixels) as (container, stream):
         try:
-            for frame in _good_frames(container, stream, settings.max_broken_packets):
+            for frame in _good_frames(container, stream, settings.max_broken_key_frames):
                 if frame is None:
                     lost = True
                     continue
@@ -81,32 +82,35 @@ class _BrokenOffError(Exception):
 
 
 def _good_frames(
-    container: InputContainer, stream: VideoStream, max_broken_packets: int
+    container: InputContainer, stream: VideoStream, max_broken_key_frames: int
 ) -> Iterator[VideoFrame | None]:
     """Undamaged frames in order; a None stands for any number of frames that were lost."""
     broken = 0
-    waiting_for_key_frame = False
+    skipping = False
     for packet in _packets(container, stream):
+        if skipping and not packet.is_keyframe:
+            continue
+        skipping = False
         try:
             frames = packet.decode()
-            damaged = packet.is_corrupt
+            broken = 0
         except av.FFmpegError as error:
             frames = []
-            damaged = True
+            skipping = True
             broken += 1
-            if broken > max_broken_packets:
-                raise _BrokenOffError(f"{broken} packets in a row cannot be decoded ({error.strerror})") from error
+            if broken > max_broken_key_frames:
+                raise _BrokenOffError(f"{broken} key frames in a row cannot be decoded ({error.strerror})") from error
         for frame in frames:
-            if frame.is_corrupt:
-                damaged = True
-            elif frame.key_frame or not (waiting_for_key_frame or damaged):
-                waiting_for_key_frame = False
-                broken = 0
+            # Also a frame that the decoder patched up itself.
+            skipping = skipping or frame.is_corrupt
+            if not skipping:
                 yield frame
-        if damaged and not waiting_for_key_frame:
-            waiting_for_key_frame = True
+        if skipping or packet.is_corrupt:
+            skipping = True
+            # What is still inside may be predicted from the damaged frame without being marked.
+            stream.codec_context.flush_buffers()
             yield None
-    if waiting_for_key_frame:
+    if skipping:
         raise _BrokenOffError("no whole frame follows")
 
 

@@ -74,11 +74,13 @@ class Uprighter:
     """Turns decoded frames of one file into frames to encode.
 
     Args:
+        orientation: how they are turned upright. The file's; asking each frame would keep frames in reference cycles.
         pixel_aspect: width over height of a stored pixel.
         max_short_side: longest allowed short side of the result in pixels, even; pictures are never enlarged to it.
     """
 
-    def __init__(self, pixel_aspect: Fraction, max_short_side: int) -> None:
+    def __init__(self, orientation: Orientation, pixel_aspect: Fraction, max_short_side: int) -> None:
+        self._orientation = orientation
         self._pixel_aspect = pixel_aspect
         self._max_short_side = max_short_side
         self._kind: tuple[object, ...] = ()
@@ -86,17 +88,16 @@ class Uprighter:
 
     def source_size(self, frame: VideoFrame) -> tuple[int, int]:
         """(width, height) at which the decoded frame is meant to be seen."""
-        return upright_size(frame.width, frame.height, self._pixel_aspect, orientation_of(frame))
+        return upright_size(frame.width, frame.height, self._pixel_aspect, self._orientation)
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
         """The frame as limited-range BT.709 ``yuv420p`` with even sides. Raises MediaError ``decode_error``."""
         forget_unknown_matrix(frame)
-        orientation = orientation_of(frame)
         name = frame.format.name
-        kind = (frame.width, frame.height, name, frame.colorspace, frame.color_range, frame.color_trc, orientation)
+        kind = (frame.width, frame.height, name, frame.colorspace, frame.color_range, frame.color_trc)
         try:
             if kind != self._kind:
-                self._graph = build_graph(frame, [*self._resizing(frame), *_turning(orientation)])
+                self._graph = build_graph(frame, [*self._resizing(frame), *_turning(self._orientation)])
                 self._kind = kind
             self._graph.vpush(frame)
             return self._graph.vpull()

@@ -1,7 +1,7 @@
 """Makers of small media files for tests: good ones, odd ones, and files nobody should trust.
 
-Every maker writes one file at the given path and returns the path. Pictures are `SIDE`-sized scenes of smooth texture that
-drift a little from frame to frame; scenes of different seeds look nothing alike.
+Every maker writes one file at the given path and returns the path. Pictures show smooth texture that drifts a little
+from frame to frame; scenes of different seeds look nothing alike.
 """
 
 from __future__ import annotations
@@ -132,6 +132,13 @@ def overwritten(path: Path, start: float, end: float) -> Path:
     return write_bytes(path, bytes(data))
 
 
+def pictures_overwritten(path: Path) -> Path:
+    """An mp4 with a sound index and noise for pictures."""
+    data = write_faststart(path).read_bytes()
+    start = data.index(b"mdat") + 4
+    return write_bytes(path, data[:start] + np.random.default_rng(0).bytes(len(data) - start))
+
+
 def patched(path: Path, box: bytes, offset: int, value: bytes) -> Path:
     """The same mp4 with `value` written `offset` bytes after the name of its first box called `box`."""
     data = bytearray(path.read_bytes())
@@ -147,7 +154,9 @@ def png_claiming(width: int, height: int) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_claiming(width: int, height: int) -> bytes:
@@ -169,8 +178,15 @@ def avi_claiming(path: Path, width: int, height: int) -> Path:
     return write_bytes(path, bytes(data))
 
 
-def _index_first(path: Path, count: int = 40) -> Path:
-    return write_video(path, moving_frames(count), container="mp4", container_options={"movflags": "+faststart"})
+def write_faststart(path: Path, count: int = 40) -> Path:
+    """An mp4 of one scene, its index before the pictures, a key frame every 10 frames."""
+    return write_video(
+        path,
+        moving_frames(count),
+        container="mp4",
+        container_options={"movflags": "+faststart"},
+        codec_options={"g": "10", "crf": "10"},
+    )
 
 
 def _pipe(path: Path) -> Path:
@@ -211,13 +227,17 @@ UNUSABLE: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "audio": ("no_video", write_audio),
     "audio with a cover": ("no_video", lambda path: write_audio(path, moving_frames(1)[0])),
     "index cut off": ("unreadable", lambda path: truncated(write_video(path, moving_frames(20), container="mp4"), 0.6)),
-    "head only": ("unreadable", lambda path: truncated(_index_first(path), 0.01)),
-    "index overwritten": ("unreadable", lambda path: overwritten(_index_first(path), 0.0, 0.3)),
+    "head only": ("no_video", lambda path: truncated(write_faststart(path), 0.01)),
+    "index overwritten": ("unreadable", lambda path: overwritten(write_faststart(path), 0.0, 0.3)),
     "png of 60000 × 60000": ("too_large", lambda path: write_bytes(path, png_claiming(60_000, 60_000))),
     "png of 20000 × 20000": ("too_large", lambda path: write_bytes(path, png_claiming(20_000, 20_000))),
     "jpeg of 65000 × 65000": ("too_large", lambda path: write_bytes(path, jpeg_claiming(65_000, 65_000))),
-    "avi of 30000 × 30000": ("too_large", lambda path: avi_claiming(path, 30_000, 30_000)),
-    "pictures overwritten": ("decode_error", lambda path: overwritten(_index_first(path), 0.25, 1.0)),
+    "avi of 30000 × 30000": ("decode_error", lambda path: avi_claiming(path, 30_000, 30_000)),
+    "a billion frames claimed": (
+        "unreadable",
+        lambda path: patched(write_faststart(path), b"stsz", 8, b"\x3b\x9a\xca\x00"),
+    ),
+    "pictures overwritten": ("decode_error", pictures_overwritten),
 }
 """Files that can give no clip: name → (MediaError.reason, maker)."""
 
@@ -227,7 +247,11 @@ ODD: dict[str, Callable[[Path], Path]] = {
     "mpeg-ts": lambda path: write_video(path, moving_frames(40), container="mpegts"),
     "avi": lambda path: write_video(path, moving_frames(40), codec="mpeg4", container="avi"),
     "vp9": lambda path: write_video(
-        path, moving_frames(40), codec="libvpx-vp9", container="webm", codec_options={"cpu-used": "8", "deadline": "realtime"}
+        path,
+        moving_frames(40),
+        codec="libvpx-vp9",
+        container="webm",
+        codec_options={"cpu-used": "8", "deadline": "realtime"},
     ),
     "raw stream without stamps": lambda path: write_video(path, moving_frames(100), Fraction(25), container="h264"),
     "10 bit": lambda path: write_video(path, moving_frames(40), pix_fmt="yuv420p10le", container="mp4"),
@@ -249,9 +273,8 @@ ODD: dict[str, Callable[[Path], Path]] = {
     "interlaced": lambda path: write_video(
         path, moving_frames(40), container="mp4", codec_options={"x264-params": "tff=1"}
     ),
-    "claims a billion samples": lambda path: patched(_index_first(path), b"stsz", 8, b"\x3b\x9a\xca\x00"),
-    "claims 65535 × 65535": lambda path: patched(_index_first(path), b"avc1", 24, b"\xff\xff\xff\xff"),
-    "claims a year": lambda path: patched(_index_first(path), b"mvhd", 16, b"\x7f\xff\xff\xff"),
+    "claims 65535 × 65535": lambda path: patched(write_faststart(path), b"avc1", 24, b"\xff\xff\xff\xff"),
+    "claims a year": lambda path: patched(write_faststart(path), b"mvhd", 16, b"\x7f\xff\xff\xff"),
     "broken text in metadata": lambda path: patched(
         write_video(path, moving_frames(40), container="mp4", metadata={"title": "ABCDEFGH"}),
         b"ABCD",

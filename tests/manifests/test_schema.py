@@ -50,7 +50,7 @@ def rows_of(row: type) -> st.SearchStrategy[Any]:
 
 
 @each_row_class
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_rows_come_back_as_they_were(row: type, data):
     rows = data.draw(st.lists(rows_of(row), max_size=3))
@@ -94,13 +94,13 @@ def test_columns_have_the_declared_types():
 
 @pytest.mark.parametrize("value", ["three", 2.5, 2**63, b"3", []])
 def test_a_value_that_does_not_fit_its_column_is_refused(value: object):
-    with pytest.raises((pa.ArrowInvalid, OverflowError, TypeError)):
+    with pytest.raises((pa.ArrowException, OverflowError)):
         to_parquet(ClipRow, [example(ClipRow, part=value)])
 
 
 @pytest.mark.parametrize("value", [3, 2.5, b"\xff", []])
 def test_text_columns_take_text_only(value: object):
-    with pytest.raises((pa.ArrowInvalid, TypeError)):
+    with pytest.raises(pa.ArrowException):
         to_parquet(ClipRow, [example(ClipRow, clip_id=value)])
 
 
@@ -130,7 +130,9 @@ def test_pyarrow_and_duckdb_read_the_same_rows(row: type, tmp_path: Path):
     rows = [example(row)]
     file.write_bytes(to_parquet(row, rows))
     table = pq.read_table(file)
-    assert table.schema.equals(arrow_schema(row), check_metadata=True)
+    assert table.schema == arrow_schema(row)
+    assert table.schema.metadata == arrow_schema(row).metadata
+    assert [column.metadata[b"doc"] for column in table.schema] == [c.metadata[b"doc"] for c in arrow_schema(row)]
     with duckdb.connect() as connection:
         found = connection.execute("SELECT * FROM read_parquet($1)", [str(file)])
         names = [column[0] for column in found.description]
