@@ -69,6 +69,7 @@ def failed_ids(store: Store) -> tuple[list[str], list[str]]:
         "SELECT id FROM rejects WHERE level = 'source' AND state = 'failed' AND phase = 'ingest' ORDER BY 1"
     )
     clips = dataset.query(
-        "SELECT id FROM rejects WHERE level = 'clip' AND state = 'failed' AND phase IN ('annotate', 'compose') ORDER BY 1"
+        "SELECT id FROM rejects WHERE level = 'clip' AND state = 'failed' AND phase IN ('annotate', 'compose') "
+        "ORDER BY 1"
     )
     return [str(row[0]) for row in sources[1]], [str(row[0]) for row in clips[1]]

@@ -29,7 +29,7 @@ class ColourTrackerSettings(BaseModel, frozen=True, extra="forbid"):
         description="Long side of the working copy (px); parts thinner than 2 of its pixels are lost.",
     )
     flow_side: int = Field(
-        default=854, ge=64, description="Long side at which dense flow runs (px); half loses fast limbs."
+        default=854, ge=64, description="Long side at which dense flow runs (px); half is worse where colours fail."
     )
     min_area: int = Field(
         default=12,

@@ -236,11 +236,14 @@ class _MotionMeter:
         before, after = map_points(self._outline, self.homography), map_points(self._outline, matrix)
         if not np.isfinite(after).all():
             return False
-        ratio = cv2.contourArea(after, oriented=True) / cv2.contourArea(before, oriented=True)
+        area_before, area_after = (cv2.contourArea(points, oriented=True) for points in (before, after))
+        if area_before < 0:
+            area_before, area_after = -area_before, -area_after
         limit = self._settings.max_scale_step**2
-        return 1 / limit < ratio < limit
+        return bool(area_before / limit < area_after < area_before * limit)
 
     def _update(self, fit: Matrix | None) -> None:
+        """Take a fit as the new homography; without one let the last step go on, and begin with new points."""
         if fit is not None:
             self._step = fit @ np.linalg.inv(self.homography)
             self._coasted = 0
@@ -250,7 +253,9 @@ class _MotionMeter:
         if self._coasted < self._settings.max_coast:
             self._coasted += 1
             moved = self._step @ self.homography
-            self.homography = moved / moved[2, 2]
+            moved /= moved[2, 2]
+            if self._plausible(moved):
+                self.homography = moved
 
     def _add_points(self, gray: Gray, background: Mask) -> None:
         """Fill up with corners of the background, first around the region where it is now, then anywhere."""
@@ -269,7 +274,7 @@ class _MotionMeter:
                 self._corners(gray, free, settings.far_points, settings.far_distance),
             ]
         )[:wanted]
-        to_origin: Matrix = np.linalg.inv(self.homography)
+        to_origin = np.asarray(np.linalg.inv(self.homography), np.float64)
         self._origin = np.concatenate([self._origin, map_points(found, to_origin)])
         self._now = np.concatenate([self._now, found])
         self._enough = settings.renew_share * len(self._now)

@@ -36,7 +36,7 @@ class PixelMlpSettings(BaseModel, frozen=True, extra="forbid"):
         default=32, ge=4, le=256, description="Width of both hidden layers; 64 costs twice and gains nothing."
     )
     steps: int = Field(
-        default=500, ge=0, description="Training steps on the first frame; below 250 it misses fine structure."
+        default=500, ge=0, description="Training steps on the first frame; 300 already miss fine structure."
     )
     batch: int = Field(
         default=1024, ge=64, description="Pixels per step: half object, a third ring, the rest anywhere else."

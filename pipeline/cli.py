@@ -24,7 +24,7 @@ INCOMPLETE = 3
 
 app = typer.Typer(
     name="vivid",
-    help="Training data for video local editing: raw videos and images in, WebDataset shards and Parquet manifests out.",
+    help="Training data for video local editing: videos and images in, WebDataset shards and Parquet manifests out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -204,7 +204,7 @@ def commit_layout(store: Store, epoch: int, settings: LayoutSettings, seed: int)
     before = laid_out(store)
     found = [Found(row, part) for part, commit in new.items() for row in read_rows(store, commit, "found", FoundRow)]
     known = {row.group: row.split for row in before}
-    splits = split_groups((item.row.group for item in found), known, settings, seed)
+    splits = split_groups(found, known, settings, seed)
     rows = lay_out(found, splits, settings, 1 + max((row.part for row in before), default=-1))
     writer = PartWriter(store, "layout", len(layouts), epoch)
     writer.add_table("clips", ClipRow, rows)

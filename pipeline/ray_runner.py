@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from manifests.commits import Commit
 from pipeline.config import Pool
@@ -55,12 +57,13 @@ def start_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     if address:
         shipped = {"working_dir": str(Path.cwd()), "excludes": list(NOT_SHIPPED)}
         ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
     else:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    # Ray 2.60 deprecates both ways of setting `max_task_retries` (see `_retries`) and offers no third.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = None
@@ -84,7 +87,7 @@ def actor_range(pool: Pool, parts: int, others_cpus: float, cpus: float) -> tupl
 
 def _retries() -> dict[str, Any]:
     # Ray Data's own default is without end: a part that always kills its actor would keep the job alive for ever.
-    return {"max_task_retries": 2, "max_restarts": 2}
+    return {"max_task_retries": 2}
 
 
 def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Aborted]:

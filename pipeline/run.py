@@ -35,6 +35,7 @@ from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
 from pipeline.progress import PhaseProgress
+from pipeline.quiet import quiet_native_stderr
 from stages.listing import Listing, list_sources
 
 UNITS = {"ingest": "sources", "annotate": "clips", "compose": "clips"}
@@ -142,12 +143,13 @@ class Run:
         # Imported and started only when there is work: it takes seconds.
         from pipeline.ray_runner import RayLost, run_ray, start_ray
 
-        start_ray(self.options.address)
-        listen()
-        try:
-            yield from run_ray(spec, items)
-        except RayLost as error:
-            raise RunError(str(error)) from error
+        with quiet_native_stderr():
+            start_ray(self.options.address)
+            listen()
+            try:
+                yield from run_ray(spec, items)
+            except RayLost as error:
+                raise RunError(str(error)) from error
 
 
 def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:

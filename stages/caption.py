@@ -71,4 +71,4 @@ class Caption(Stage[ClipWork]):
             return image, mask
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), small
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), small

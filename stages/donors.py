@@ -1,4 +1,4 @@
-"""Donors: a seeded bank of entity tracks, lent to other clips as shapes of things to delete (VIVID-10M, mask pasting)."""
+"""Donors: a seeded bank of entity tracks, lent to other clips as shapes to delete (VIVID-10M, mask pasting)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,15 @@ YUV_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9:
 """FFmpeg's numbers of the YUV matrices (AVCOL_SPC_…) that filters know, with the scale filter's names for them."""
 
 
+HIGHEST_STANDARD_DEFINITION = 576
+
+
+def yuv_matrix(picture: VideoFrame) -> str:
+    """The scale filter's name of the picture's YUV matrix; an untagged one follows its size, as players have it."""
+    untagged = "bt709" if picture.height > HIGHEST_STANDARD_DEFINITION else "bt601"
+    return YUV_MATRICES.get(picture.colorspace, untagged)
+
+
 def forget_unknown_matrix(picture: VideoFrame) -> None:
     """Untag a picture whose matrix filters would refuse: RGB, or a number a broken file made up."""
     if picture.colorspace not in YUV_MATRICES:

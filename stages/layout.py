@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pydantic import BaseModel, Field
@@ -41,29 +41,29 @@ class Found:
 
 
 def split_groups(
-    groups: Iterable[str], known: Mapping[str, str], settings: LayoutSettings, seed: int
+    found: Sequence[Found], known: Mapping[str, str], settings: LayoutSettings, seed: int
 ) -> dict[str, str]:
-    """train or eval for every group. A group once assigned keeps its split; at least two eval groups if there are any.
+    """train or eval for every group; a group once assigned keeps its split.
 
-    Two, because a deletion sample needs a donor of another group in its own split.
+    If anything is held out, at least two groups with a video are: a deletion sample needs a donor of another group in
+    its own split.
     """
     splits = dict(known)
-    new = sorted(set(groups) - set(splits), key=lambda group: (draw_fraction(seed, group, "split"), group))
-    enough = settings.eval_fraction > 0 and len(splits) + len(new) >= settings.eval_min_groups
-    for group in new:
-        held_out = enough and draw_fraction(seed, group, "split") < settings.eval_fraction
-        splits[group] = "eval" if held_out else "train"
-    missing = 2 - sum(split == "eval" for split in splits.values())
-    if enough and missing > 0:
-        for group in [group for group in new if splits[group] == "train"][:missing]:
-            splits[group] = "eval"
-    return splits
+    with_video = {item.row.group for item in found if item.row.kind == "video"} | set(known)
+    order = {item.row.group: draw_fraction(seed, item.row.group, "split") for item in found}
+    new = sorted(set(order) - set(known), key=lambda group: (order[group], group))
+    if settings.eval_fraction == 0 or len(known) + len(new) < settings.eval_min_groups:
+        return splits | dict.fromkeys(new, "train")
+    splits |= {group: "eval" if order[group] < settings.eval_fraction else "train" for group in new}
+    held_out = sum(split == "eval" and group in with_video for group, split in splits.items())
+    spare = [group for group in new if splits[group] == "train" and group in with_video]
+    return splits | dict.fromkeys(spare[: max(0, 2 - held_out)], "eval")
 
 
 def lay_out(
     found: Sequence[Found], splits: Mapping[str, str], settings: LayoutSettings, first_part: int
 ) -> list[ClipRow]:
-    """Clip rows in part order: all new video parts, then all new image parts, numbered from `first_part` without gaps."""
+    """Clip rows in part order: new video parts, then new image parts, numbered from `first_part` without gaps."""
     rows: list[ClipRow] = []
     part = first_part
     for kind in KINDS:

@@ -25,6 +25,7 @@ from pydantic import BaseModel, Field
 
 from models.protocols import Image
 from stages.containers import MediaError, open_image, open_video
+from stages.filter_graph import yuv_matrix
 
 __all__ = [
     "ClipWriter",
@@ -38,8 +39,7 @@ __all__ = [
 ]
 
 AVCOL_SPC_BT709 = 1
-AVCOL_SPC_UNSPECIFIED = 2
-"""FFmpeg's numbers in a frame's `colorspace` (PyAV's `Colorspace` counts swscale's)."""
+"""FFmpeg's number of the matrix, for a codec's `colorspace`."""
 
 AREA_AVERAGE = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 """Shrinking by area averaging straight from YUV: OpenCV's INTER_AREA on the RGB picture gives the same (51–54 dB) and
@@ -88,8 +88,8 @@ class RgbConverter:
             width,
             height,
             "rgb24",
-            # Clips are BT.709; swscale would take untagged pictures for BT.601.
-            src_colorspace=Colorspace.ITU709 if frame.colorspace == AVCOL_SPC_UNSPECIFIED else None,
+            # swscale would take every untagged picture for BT.601.
+            src_colorspace=Colorspace.ITU709 if yuv_matrix(frame) == "bt709" else None,
             interpolation=AREA_AVERAGE if shrinks else None,
             threads=1,
         )

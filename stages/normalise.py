@@ -110,7 +110,7 @@ def _normalise_video(
     with path.open("rb") as file:
         frames = read_frames(file, source_fps, settings.media.max_pixels, settings.read)
         try:
-            for frame in resample(frames, fps):
+            for frame in resample(frames, fps, 1 / source_fps):
                 short_side = min(make_upright.source_size(frame.picture))
                 yield from assembler.push(replace(frame, picture=make_upright(frame.picture)), short_side)
         except MediaError:

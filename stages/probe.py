@@ -22,7 +22,7 @@ from PIL.ExifTags import Base as ExifTag
 
 from stages.containers import MediaError, check_pixels, open_image, open_video
 from stages.media import MediaSettings
-from stages.upright import Orientation, believable_pixel_aspect, orientation_of, upright_size
+from stages.upright import UPRIGHT, Orientation, believable_pixel_aspect, orientation_of, upright_size
 
 PACKETS_TO_MEASURE = 100
 """Packets whose stamps give the frame rate: 3–4 seconds, enough for a median."""
@@ -64,7 +64,7 @@ class Probe:
     duration_us: int | None
     codec: str
     container: str
-    orientation: Orientation = Orientation()
+    orientation: Orientation = UPRIGHT
     pixel_aspect: Fraction = Fraction(1)
 
     @property
@@ -110,7 +110,7 @@ def _probe_image(file: BinaryIO, max_pixels: int) -> Probe | None:
 
 
 def _exif_orientation(image: PIL.Image.Image) -> Orientation:
-    return _EXIF_ORIENTATIONS.get(image.getexif().get(ExifTag.Orientation, 1), Orientation())
+    return _EXIF_ORIENTATIONS.get(image.getexif().get(ExifTag.Orientation, 1), UPRIGHT)
 
 
 def _probe_video(file: BinaryIO, max_pixels: int) -> Probe:

@@ -25,6 +25,10 @@ from stages.filter_graph import build_graph, forget_unknown_matrix
 from stages.timeline import TimedFrame, Timeline
 
 
+_ALWAYS_JOINED = 3
+"""Frames as far apart as this many steps are no pause, whatever the rate."""
+
+
 class ReadSettings(BaseModel, frozen=True, extra="forbid"):
     """What is still read of a file that is damaged, endless or oddly timed."""
 
@@ -32,7 +36,11 @@ class ReadSettings(BaseModel, frozen=True, extra="forbid"):
         default=16, ge=0, description="undecodable key frames in a row before the rest of a file is given up as damaged"
     )
     max_gap: float = Field(
-        default=2.0, gt=0, le=60, description="seconds a frame may stand still; a longer pause ends the clip before it"
+        default=0.5,
+        gt=0,
+        le=60,
+        description="seconds a frame may stand still (three frames at least); a longer pause, as where frames were lost, "
+        "ends the clip before it",
     )
     max_source_seconds: float = Field(
         default=4 * 3600.0, gt=0, description="length in seconds at which a file counts as endless and is left"
@@ -50,7 +58,8 @@ def read_frames(file: BinaryIO, fps: Fraction, max_pixels: int, settings: ReadSe
         MediaError: after the last good frame: ``damaged`` or ``too_long``; at once: see `open_video`.
     """
     step = 1 / fps
-    timeline = Timeline(step, Fraction(settings.max_gap), Fraction(settings.max_source_seconds))
+    max_gap = max(Fraction(settings.max_gap), _ALWAYS_JOINED * step)
+    timeline = Timeline(step, max_gap, Fraction(settings.max_source_seconds))
     deinterlacer = _Deinterlacer()
     seconds, lost = Fraction(0), False
     with open_video(file, max_pixels) as (container, stream):

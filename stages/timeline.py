@@ -76,12 +76,13 @@ class Timeline:
         return following, abs(leap) <= self._max_gap
 
 
-def resample(frames: Iterable[TimedFrame], fps: Fraction) -> Iterator[GridFrame]:
+def resample(frames: Iterable[TimedFrame], fps: Fraction, step: Fraction) -> Iterator[GridFrame]:
     """Frames at the ticks 0, 1/fps, 2/fps, … seconds: each tick shows the frame nearest in time.
 
-    A frame nearest to no tick is left out, one nearest to several comes once with all of them.
+    A frame nearest to no tick is left out, one nearest to several comes once with all of them. `step` is the usual time
+    between frames: before and after a break a frame counts for half of it.
     """
-    half_step = 1 / (2 * fps)
+    half_step = step / 2
     previous: TimedFrame | None = None
     next_tick = 0
     breaks = lost = False

@@ -17,11 +17,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 
 from stages.containers import MediaError
-from stages.filter_graph import YUV_MATRICES, build_graph, forget_unknown_matrix
+from stages.filter_graph import build_graph, forget_unknown_matrix, yuv_matrix
 
-_HIGHEST_STANDARD_DEFINITION = 576
 _HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _MOST_EXTREME_PIXEL = 4
+_EXACT = "full_chroma_inp+full_chroma_int+accurate_rnd"
+"""Without these swscale darkens by a level when it changes the matrix, and reads half of the colours of RGB."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,15 @@ class Orientation:
         return 180 if self.flip_y else 0
 
 
+UPRIGHT = Orientation()
+"""As stored."""
+
+
 def orientation_of(frame: VideoFrame) -> Orientation:
     """The orientation in the frame's display matrix, to the nearest quarter turn."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):
-        return Orientation()
+        return UPRIGHT
     # Rows (a, b, ·), (c, d, ·): a point goes from (x, y) to (a·x + c·y, b·x + d·y).
     a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))
     if abs(a) + abs(d) >= abs(b) + abs(c):
@@ -115,7 +120,7 @@ class Uprighter:
         method = "area" if width <= crop_width and height <= crop_height else "bicubic"
         return [
             ("crop", f"{crop_width}:{crop_height}:0:0"),
-            ("scale", f"{width}:{height}:flags={method}+full_chroma_inp:{_colours(frame)}"),
+            ("scale", f"{width}:{height}:flags={method}+{_EXACT}:{_colours(frame)}"),
             ("format", "yuv420p"),
         ]
 
@@ -133,9 +138,7 @@ def _colours(frame: VideoFrame) -> str:
     """The scale filter's options for the colours of `frame` → limited-range BT.709."""
     options = "out_color_matrix=bt709:out_range=tv"
     if not frame.format.is_rgb:
-        # Untagged video follows its size: BT.601 for standard definition, BT.709 above.
-        standard = "bt709" if frame.height > _HIGHEST_STANDARD_DEFINITION else "bt601"
-        options += f":in_color_matrix={YUV_MATRICES.get(frame.colorspace, standard)}"
+        options += f":in_color_matrix={yuv_matrix(frame)}"
     if frame.color_trc in _HDR_TRANSFERS:
         options += ":out_primaries=bt709:out_transfer=bt709"
     return options

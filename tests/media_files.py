@@ -21,13 +21,15 @@ import PIL.Image
 
 WIDTH, HEIGHT = 128, 96
 FPS = Fraction(10)
+MOST_FRAMES = 400
+"""The length of the longest scene; the first frames of a scene do not depend on its length."""
 
 
 def moving_frames(count: int, seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> list[np.ndarray]:
     """RGB frames of one scene: smooth coloured texture panning by one pixel per frame, a square crossing it by two."""
     rng = np.random.default_rng(seed)
-    cells = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    texture = cv2.resize(cells, (width + count, height), interpolation=cv2.INTER_CUBIC)
+    cells = rng.integers(0, 256, (6, 8 * (width + MOST_FRAMES) // width, 3), dtype=np.uint8)
+    texture = cv2.resize(cells, (width + MOST_FRAMES, height), interpolation=cv2.INTER_CUBIC)
     colour = 255 - texture[height // 2, width // 2]
     side = min(width, height) // 4
     frames = []

@@ -187,6 +187,7 @@ def test_a_senseless_size_is_refused(size: object):
         coco_string(2**32 + 16),
         "P",  # says that another group follows
         "o" * 100 + "0",
+        "`" + "P" * 7 + "0",  # 16 in nine groups: the decoder would shift by more bits than it has
         "o" * 11 + "0",
         "\x01\x02 zz",
         FULL + "\0",

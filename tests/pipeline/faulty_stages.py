@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel
 
-from stages.stage import Context, NoSettings, Record, Stage
+from stages.stage import Context, Record, Stage
 
 FOREVER_S = 3607
 """Not a round number: processes that sleep this long are ours."""
@@ -367,7 +367,7 @@ class SequenceLog(Stage[Item]):
     """Numbers its calls."""
 
     name = "sequence_log"
-    Settings = NoSettings
+    PAUSE_S = 0.1
 
     def setup(self, context: Context) -> None:
         super().setup(context)
@@ -377,6 +377,8 @@ class SequenceLog(Stage[Item]):
         self.calls.append(f"prepare {record.id}")
 
     def run(self, records: Sequence[Item]) -> None:
+        # A preparation that runs ahead has time to be noted before.
+        time.sleep(self.PAUSE_S)
         self.calls.append(f"run {' '.join(record.id for record in records)}")
         for record in records:
             record.result = list(self.calls)

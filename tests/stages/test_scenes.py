@@ -64,7 +64,7 @@ def test_window_is_the_delay():
 
 def test_real_scenes_are_whole_and_joins_of_them_are_cut(shared_data):
     clips = [
-        decode_clip((shared_data / "clips" / name).read_bytes(), long_side=256, indices=range(0, 60))
+        decode_clip((shared_data / "clips" / name).read_bytes(), long_side=256, indices=range(60))
         for name in ("01_dog.mp4", "05_default_juggle.mp4", "bedroom.mp4")
     ]
     assert cuts([frame for clip in clips for frame in clip])[0] == [60, 120]

@@ -55,11 +55,13 @@ def test_a_leap_back_or_beyond_belief_goes_on_from_here():
         assert joins(["0", "0.1", leap, later]) == [False, True, False, True]
 
 
-def shown(times, fps, breaks=()):
+def shown(times, fps, step=TENTH, breaks=()):
     """Which frame each tick shows."""
-    frames = [TimedFrame(number, Fraction(time), number > 0 and number not in breaks) for number, time in enumerate(times)]
+    frames = [
+        TimedFrame(number, Fraction(time), number > 0 and number not in breaks) for number, time in enumerate(times)
+    ]
     ticks = {}
-    for frame in resample(frames, Fraction(fps)):
+    for frame in resample(frames, Fraction(fps), step):
         for tick in frame.ticks:
             assert tick not in ticks
             ticks[tick] = frame.picture
@@ -68,17 +70,17 @@ def shown(times, fps, breaks=()):
 
 def test_equal_rates_keep_every_frame():
     fps = Fraction(30000, 1001)
-    assert shown([number / fps for number in range(100)], fps) == {number: number for number in range(100)}
+    assert shown([number / fps for number in range(100)], fps, 1 / fps) == {number: number for number in range(100)}
 
 
 def test_milliseconds_keep_every_frame():
     fps = Fraction(30000, 1001)
     times = [Fraction(round(number / fps * 1000), 1000) for number in range(300)]
-    assert shown(times, fps) == {number: number for number in range(300)}
+    assert shown(times, fps, 1 / fps) == {number: number for number in range(300)}
 
 
 def test_half_the_rate_keeps_every_other_frame():
-    ticks = shown([Fraction(number, 60) for number in range(60)], 30)
+    ticks = shown([Fraction(number, 60) for number in range(60)], 30, Fraction(1, 60))
     assert len(ticks) == 30
     assert all(abs(2 * tick - frame) <= 1 for tick, frame in ticks.items())
 
@@ -106,9 +108,9 @@ def test_a_break_at_a_frame_that_is_not_shown_is_passed_on():
         TimedFrame("b", Fraction(1, 100), False, lost=True),
         TimedFrame("c", TENTH, True),
     ]
-    last = list(resample(frames, Fraction(10)))[-1]
+    last = list(resample(frames, Fraction(10), TENTH))[-1]
     assert (last.picture, last.joins, last.lost) == ("c", False, True)
 
 
 def test_nothing_gives_nothing():
-    assert list(resample([], Fraction(10))) == []
+    assert list(resample([], Fraction(10), TENTH)) == []

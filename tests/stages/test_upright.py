@@ -89,6 +89,7 @@ def test_grey_stays_grey(name):
     assert result[48, 90].mean() <= 3
 
 
+@pytest.mark.slow  # swscale computes a table for seconds
 def test_hdr_is_brought_down_to_bt709():
     ramp = np.tile(np.linspace(64, 940, 128), (96, 1))
     flat = np.concatenate([ramp.ravel(), np.full(128 * 96 // 2, 512)]).reshape(-1, 128).astype(np.uint16)
@@ -131,14 +132,17 @@ def test_sizes(size, short_side, aspect, expected):
 def test_an_odd_side_is_cropped_not_stretched():
     frame = moving_frames(1, width=129, height=97)[0]
     result = rgb_of(upright(av.VideoFrame.from_ndarray(frame, format="rgb24"))).astype(int)
-    assert np.abs(result - frame[:96, :128]).mean() < 3
+    stretched = cv2.resize(frame, (128, 96), interpolation=cv2.INTER_AREA)
+    far_corner = np.s_[48:, 64:]
+    assert np.abs(result - frame[:96, :128])[far_corner].mean() < 5
+    assert np.abs(result - stretched)[far_corner].mean() > np.abs(result - frame[:96, :128])[far_corner].mean()
 
 
 def test_shrinking_averages_areas():
     frame = moving_frames(1, width=320, height=240)[0]
     result = rgb_of(upright(av.VideoFrame.from_ndarray(frame, format="rgb24"), 90)).astype(int)
     assert result.shape == (90, 120, 3)
-    assert np.abs(result - cv2.resize(frame, (120, 90), interpolation=cv2.INTER_AREA)).mean() < 3
+    assert np.abs(result - cv2.resize(frame, (120, 90), interpolation=cv2.INTER_AREA)).mean() < 5
 
 
 TURNS = {
