@@ -175,7 +175,7 @@ class SampleRow:
 class RejectRow:
     """`rejects`: everything that was left out, with the reason. The newest row of an id wins."""
 
-    id: Annotated[str, "source_id, clip_id, track_id or sample_id (a refused listing entry: its path)"]
+    id: Annotated[str, "source_id, clip_id, track_id or sample_id (a refused listing entry: root/path)"]
     level: Annotated[str, "source | clip | track | sample"]
     phase: Annotated[str, "listing | ingest | layout | annotate | compose"]
     part: Annotated[int, "part of the phase"]

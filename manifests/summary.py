@@ -65,9 +65,8 @@ def failed_ids(store: Store) -> tuple[list[str], list[str]]:
     dataset = Dataset(store)
     if not any(read_commits(store, phase) for phase in ("ingest", "annotate", "compose")):
         return [], []
-    sources = dataset.query(
-        "SELECT id FROM rejects WHERE level = 'source' AND state = 'failed' AND phase = 'ingest' ORDER BY 1"
-    )
+    # A damaged source whose clips before the damage were kept counts as kept: it would give the same clips again.
+    sources = dataset.query("SELECT source_id FROM sources WHERE state = 'failed' ORDER BY 1")
     clips = dataset.query(
         "SELECT id FROM rejects WHERE level = 'clip' AND state = 'failed' AND phase IN ('annotate', 'compose') "
         "ORDER BY 1"

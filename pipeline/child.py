@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import queue
@@ -23,10 +24,14 @@ from multiprocessing.connection import Connection
 from typing import Any, overload
 
 from manifests.ids import draw
+from manifests.storage import StorageError
 from stages.stage import Context, Record, Stage
 
 log = logging.getLogger("vivid.child")
 
+MEDIUM = "medium"
+"""Reason of a `Failed` that no record is to blame for: the disk is full or read-only, the store does not answer."""
+MEDIUM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PR_SET_PDEATHSIG = 1
 LONGEST_MESSAGE = 500
 """Characters of an exception's text that reach the manifest; some libraries put whole arrays into it."""
@@ -103,6 +108,11 @@ def _failed(number: int | None, stage: str, error: Exception) -> Failed:
     # After a CUDA error other than out-of-memory every later call in the process fails too.
     text = f"{type(error).__name__}: {error}"
     fatal = "CUDA" in text and "out of memory" not in text
+    if isinstance(error, StorageError):
+        return Failed(number, stage, MEDIUM, str(error), fatal)
+    if isinstance(error, OSError) and error.errno in MEDIUM_ERRORS:
+        sentence = f"a worker cannot write: {error.strerror}; the same command goes on where it stopped"
+        return Failed(number, stage, MEDIUM, sentence, fatal)
     reason = "memory" if isinstance(error, MemoryError) else "error"
     return Failed(number, stage, reason, one_sentence(error), fatal)
 

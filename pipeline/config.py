@@ -27,6 +27,8 @@ from stages.stage import Record, check_chain
 from stages.work import ClipWork, SourceWork
 
 WORK_PHASES = ("ingest", "annotate", "compose")
+HOW_STORES_ARE_ASKED = {"rows_per_folder_request", "archive_block_bytes"}
+"""Fields of the listing that do not decide which sources it finds."""
 GIVEN = {
     "ingest": ("source",),
     "annotate": ("clip", "location"),
@@ -122,7 +124,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         return {
             "seed": self.seed,
             "ingest_slice": self.ingest_slice,
-            "listing": self.listing.model_dump(mode="json"),
+            "listing": self.listing.model_dump(mode="json", exclude=HOW_STORES_ARE_ASKED),
             "layout": self.layout.model_dump(mode="json"),
             "donors": self.donors.model_dump(mode="json"),
             "chains": {

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.child import Done, Failed, Progress, Ready, Setup, Work, one_sentence
+from manifests.storage import StorageError
+from pipeline.child import MEDIUM, Done, Failed, Progress, Ready, Setup, Work, one_sentence
 from pipeline.child_process import ChildProcess
 from stages.stage import Record
 
@@ -76,7 +77,10 @@ class WorkerHost:
         self._number = 0
 
     def run(self, records: Sequence[Record]) -> Outcome:
-        """Run records through the stages. Never raises for a record's fault; raises SetupFailed."""
+        """Run records through the stages. Never raises for a record's fault.
+
+        Raises SetupFailed, and StorageError when a stage could not write or read for want of the medium.
+        """
         try:
             return self._run(records)
         except BaseException:
@@ -133,6 +137,8 @@ class WorkerHost:
                     seconds[stage] = seconds.get(stage, 0.0) + value
                 continue
             assert not isinstance(answer, Ready)
+            if isinstance(answer, Failed) and answer.reason == MEDIUM:
+                raise StorageError(answer.message)
             faults.append(Fault(answer.reason, answer.stage, answer.message))
             suspects += in_hand.pop(number)
             # An exception leaves the child and the group it prepares meanwhile intact.

@@ -11,7 +11,7 @@ from manifests.storage import Store
 from manifests.tars import TarWriter
 from pipeline.phase import PartItem, reject_rows, retried_row
 from stages.layout import Found, LayoutSettings, lay_out, split_groups
-from stages.listing import Listing, Source
+from stages.listing import Listing, Refused, Source
 from stages.stage import Record
 from stages.work import SourceWork
 
@@ -101,14 +101,10 @@ def commit_listing(store: Store, epoch: int, listing: Listing, slice_size: int, 
         for commit in read_commits(store, "listing").values()
         for row in read_rows(store, commit, "rejects", RejectRow)
     }
-    refused = [refusal for refusal in listing.refused if refusal.path not in known_refusals]
+    refused = [refusal for refusal in listing.refused if _refusal_id(refusal) not in known_refusals]
     if not new and not refused:
         return 0
-    rows = _slice(new, slice_size, _next_ingest_part(store))
-    rejects = [
-        RejectRow(r.path, "source", "listing", 0, "listing", "failed", r.reason, None, None, r.message) for r in refused
-    ]
-    _commit_listing(store, epoch, rows, rejects, retried=())
+    _commit_listing(store, epoch, _slice(new, slice_size, _next_ingest_part(store)), refused, retried=())
     return len(new)
 
 
@@ -148,12 +144,21 @@ def _slice(sources: Sequence[Source], size: int, first: int) -> list[ListedRow]:
 
 
 def _commit_listing(
-    store: Store, epoch: int, rows: Sequence[ListedRow], rejects: Sequence[RejectRow], retried: Sequence[str]
+    store: Store, epoch: int, rows: Sequence[ListedRow], refused: Sequence[Refused], retried: Sequence[str]
 ) -> None:
-    writer = PartWriter(store, "listing", len(read_commits(store, "listing")), epoch)
+    number = len(read_commits(store, "listing"))
+    rejects = [
+        RejectRow(_refusal_id(r), "source", "listing", number, "listing", "failed", r.reason, None, None, r.message)
+        for r in refused
+    ]
+    writer = PartWriter(store, "listing", number, epoch)
     writer.add_table("listing", ListedRow, rows, folder="listing")
     writer.add_table("rejects", RejectRow, rejects)
     writer.commit({"sources": len(rows), "refused": len(rejects)}, retried=list(retried))
+
+
+def _refusal_id(refusal: Refused) -> str:
+    return f"{refusal.root}/{refusal.path}"
 
 
 def ingest_items(store: Store) -> list[PartItem]:
@@ -203,13 +208,31 @@ def commit_layout(store: Store, epoch: int, settings: LayoutSettings, seed: int)
         return 0
     before = laid_out(store)
     found = [Found(row, part) for part, commit in new.items() for row in read_rows(store, commit, "found", FoundRow)]
+    found, repeated = _first_of_each(found, {row.clip_id for row in before})
     known = {row.group: row.split for row in before}
     splits = split_groups(found, known, settings, seed)
     rows = lay_out(found, splits, settings, 1 + max((row.part for row in before), default=-1))
     writer = PartWriter(store, "layout", len(layouts), epoch)
     writer.add_table("clips", ClipRow, rows)
+    writer.add_table("rejects", RejectRow, [_repeated_row(item, len(layouts)) for item in repeated])
     writer.commit({"clips": len(rows)}, ingest_parts=sorted(new))
     return len(rows)
+
+
+def _first_of_each(found: Sequence[Found], known: set[str]) -> tuple[list[Found], list[Found]]:
+    """Clips not seen before, and those that two overlapping intervals of one source have cut alike."""
+    first: list[Found] = []
+    repeated: list[Found] = []
+    seen = set(known)
+    for item in found:
+        (repeated if item.row.clip_id in seen else first).append(item)
+        seen.add(item.row.clip_id)
+    return first, repeated
+
+
+def _repeated_row(item: Found, part: int) -> RejectRow:
+    name, sentence = f"{item.row.clip_id} {item.row.source_id}", "another interval of the file gave the same clip"
+    return RejectRow(name, "clip", "layout", part, "layout", "filtered", "same_clip", None, None, sentence)
 
 
 def commit_retry_layout(store: Store, epoch: int, settings: LayoutSettings, failed: Iterable[str]) -> int:

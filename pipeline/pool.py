@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from manifests.commits import Commit, StaleEpoch
-from manifests.storage import StorageError, open_store
+from manifests.storage import StorageError, open_store, storage_errors
 from pipeline.annotate_phase import AnnotatePhase
 from pipeline.child import Setup
 from pipeline.compose_phase import ComposePhase
@@ -35,7 +35,7 @@ class Aborted:
 
 
 class PoolWorker:
-    """Runs the parts of one pool of a phase, one at a time."""
+    """Runs the parts of one pool of a phase, one at a time. Making one raises StorageError on a full disk."""
 
     def __init__(self, spec: PhaseSpec, pool_index: int) -> None:
         self.spec = spec
@@ -47,7 +47,8 @@ class PoolWorker:
         scratch = self.store.scratch().parent
         chain = tuple((name, dict(spec.settings.get(name, {}))) for name in self.pool.stages)
         context = Context(self.store, scratch, spec.seed, spec.roots, spec.bank)
-        self.host = WorkerHost(Setup(chain, context), host_settings(spec, pool_index))
+        with storage_errors("write to", spec.url):
+            self.host = WorkerHost(Setup(chain, context), host_settings(spec, pool_index))
 
     def process(self, item: PartItem) -> PartItem | Commit | Aborted:
         """The part with this pool's work done, or its commit from the last pool."""

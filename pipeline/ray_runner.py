@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from manifests.commits import Commit
+from manifests.storage import StorageError
 from pipeline.config import Pool
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted, PoolWorker, pack, unpack
@@ -38,15 +39,24 @@ class PoolActor:
     """The actor: a `PoolWorker` behind Ray Data's batch interface (batches of one row)."""
 
     def __init__(self, spec: PhaseSpec, pool_index: int) -> None:
-        self.worker = PoolWorker(spec, pool_index)
+        self.spec, self.pool_index = spec, pool_index
+        self.worker: PoolWorker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         value = unpack(batch["payload"][0])
         if isinstance(value, PartItem):
-            value = self.worker.process(value)
+            value = self._process(value)
         payload = np.empty(1, object)
         payload[0] = pack(value)
         return {"part": batch["part"], "payload": payload}
+
+    def _process(self, item: PartItem) -> PartItem | Commit | Aborted:
+        # Not in the constructor: Ray would try again for ever where one sentence to the user is wanted.
+        try:
+            self.worker = self.worker or PoolWorker(self.spec, self.pool_index)
+        except StorageError as error:
+            return Aborted(item.part, str(error))
+        return self.worker.process(item)
 
 
 def start_ray(address: str | None) -> None:

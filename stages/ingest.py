@@ -17,11 +17,6 @@ from stages.stage import Stage
 from stages.work import SourceWork, SpilledClip
 
 FETCH_REASONS = {SourceChanged: "changed", SourceMissing: "missing", SourceUnreadable: "unreadable"}
-DROP_SENTENCES = {
-    "min_short_side": "its short side is {value:g} pixels, {threshold:g} are wanted",
-    "min_duration": "it lasts {value:.2f} s, {threshold:g} s are wanted",
-    "min_fps": "it has {value:g} frames per second, {threshold:g} are wanted",
-}
 
 
 class IngestSettings(BaseModel, frozen=True, extra="forbid"):
@@ -60,7 +55,8 @@ class Ingest(Stage[SourceWork]):
     def _read(self, record: SourceWork) -> None:
         with open_local(record.source, self.context.roots, self.context.scratch) as path:
             record.probe = probe(path, self.settings.normalise.media)
-            for piece in normalise(path, record.probe, self.settings.normalise):
+            interval = (record.source.start_us or 0, record.source.end_us)
+            for piece in normalise(path, record.probe, self.settings.normalise, interval):
                 if isinstance(piece, DroppedClip):
                     self._drop(record, piece)
                 else:
@@ -74,9 +70,7 @@ class Ingest(Stage[SourceWork]):
             "clip",
             self.name,
             piece.reason,
-            DROP_SENTENCES.get(piece.reason, "{value:g} against {threshold:g}").format(
-                value=piece.value, threshold=piece.threshold
-            ),
+            piece.message,
             value=piece.value,
             threshold=piece.threshold,
         )

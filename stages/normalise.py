@@ -7,7 +7,7 @@ are in memory, besides the encoded bytes of the clip being written.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -59,8 +59,14 @@ class NormaliseSettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-def normalise(path: Path, probe: Probe, settings: NormaliseSettings) -> Iterator[FoundClip | DroppedClip]:
-    """Cut a source into clips and encode them, one at a time and in order.
+Interval = tuple[int, int | None]
+"""Start and end in microseconds; None is the source's end."""
+
+
+def normalise(
+    path: Path, probe: Probe, settings: NormaliseSettings, interval: Interval = (0, None)
+) -> Iterator[FoundClip | DroppedClip]:
+    """Cut a source, or an interval of a video, into clips and encode them, one at a time and in order.
 
     An image is one clip at time 0. A video is decoded once; its scenes become clips of `min_duration` to `max_duration`
     seconds at a constant rate, the rest comes as `DroppedClip`. Undecodable stretches are left out where the file goes
@@ -83,7 +89,7 @@ def normalise(path: Path, probe: Probe, settings: NormaliseSettings) -> Iterator
     elif probe.fps < settings.min_fps:
         yield DroppedClip(0, duration_us, "min_fps", float(probe.fps), settings.min_fps)
     else:
-        yield from _normalise_video(path, probe, probe.fps, settings)
+        yield from _normalise_video(path, probe, probe.fps, settings, interval)
 
 
 def image_from_clip(found: FoundClip) -> FoundClip:
@@ -102,7 +108,7 @@ def _fit(image: Image, max_short_side: int) -> Image:
 
 
 def _normalise_video(
-    path: Path, probe: Probe, source_fps: Fraction, settings: NormaliseSettings
+    path: Path, probe: Probe, source_fps: Fraction, settings: NormaliseSettings, interval: Interval
 ) -> Iterator[FoundClip | DroppedClip]:
     fps = source_fps / ceil(source_fps / Fraction(settings.max_fps))
     make_upright = Uprighter(probe.orientation, probe.pixel_aspect, settings.max_short_side)
@@ -110,7 +116,7 @@ def _normalise_video(
     with path.open("rb") as file:
         frames = read_frames(file, source_fps, settings.media.max_pixels, settings.read)
         try:
-            for frame in resample(frames, fps, 1 / source_fps):
+            for frame in _within(resample(frames, fps, 1 / source_fps), interval, fps):
                 short_side = min(make_upright.source_size(frame.picture))
                 yield from assembler.push(replace(frame, picture=make_upright(frame.picture)), short_side)
         except MediaError:
@@ -120,6 +126,20 @@ def _normalise_video(
             yield from assembler.finish()
         finally:
             assembler.abandon()
+
+
+def _within(frames: Iterable[GridFrame], interval: Interval, fps: Fraction) -> Iterator[GridFrame]:
+    """The frames shown within the interval; nothing after its end is decoded."""
+    start_us, end_us = interval
+    first = ceil(start_us * fps / MICROSECONDS)
+    end = None if end_us is None else ceil(end_us * fps / MICROSECONDS)
+    for frame in frames:
+        if end is not None and frame.ticks.start >= end:
+            return
+        stop = frame.ticks.stop if end is None else min(frame.ticks.stop, end)
+        ticks = range(max(frame.ticks.start, first), stop)
+        if ticks:
+            yield replace(frame, ticks=ticks)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from stages.containers import MediaError, open_video
 from stages.filter_graph import build_graph, forget_unknown_matrix
 from stages.timeline import TimedFrame, Timeline
 
-
 _ALWAYS_JOINED = 3
 """Frames as far apart as this many steps are no pause, whatever the rate."""
 
@@ -39,8 +38,8 @@ class ReadSettings(BaseModel, frozen=True, extra="forbid"):
         default=0.5,
         gt=0,
         le=60,
-        description="seconds a frame may stand still (three frames at least); a longer pause, as where frames were lost, "
-        "ends the clip before it",
+        description="seconds a frame may stand still (three frames at least); a longer pause, as where frames were "
+        "lost, ends the clip before it",
     )
     max_source_seconds: float = Field(
         default=4 * 3600.0, gt=0, description="length in seconds at which a file counts as endless and is left"

@@ -96,6 +96,12 @@ def write_image(path: Path, image: np.ndarray | PIL.Image.Image, kind: str = "PN
     return path
 
 
+def write_gif(path: Path, frames: Sequence[np.ndarray]) -> Path:
+    """An animated GIF of 10 frames per second in the palette of the Web."""
+    first, *others = [PIL.Image.fromarray(frame).convert("P") for frame in frames]
+    return write_image(path, first, "GIF", save_all=True, append_images=others, duration=100)
+
+
 def write_audio(path: Path, cover: np.ndarray | None = None) -> Path:
     """An audio file (AAC in mp4), optionally with a cover picture, which FFmpeg shows as a video stream."""
     with av.open(str(path), "w", format="mp4") as output:
@@ -264,14 +270,7 @@ ODD: dict[str, Callable[[Path], Path]] = {
     "yuv with alpha": lambda path: write_video(
         path, moving_frames(40), codec="ffv1", pix_fmt="yuva420p", container="matroska"
     ),
-    "animated gif": lambda path: write_image(
-        path,
-        PIL.Image.fromarray(moving_frames(1)[0]),
-        "GIF",
-        save_all=True,
-        append_images=[PIL.Image.fromarray(frame) for frame in moving_frames(40)[1:]],
-        duration=100,
-    ),
+    "animated gif": lambda path: write_gif(path, moving_frames(40)),
     "interlaced": lambda path: write_video(
         path, moving_frames(40), container="mp4", codec_options={"x264-params": "tff=1"}
     ),

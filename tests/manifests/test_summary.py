@@ -170,10 +170,14 @@ def test_a_retry_takes_no_listing_no_track_and_nothing_filtered(store: Store):
         reject("s2", "ingest", 0, "source", "failed", "x"),
         reject("s1", "ingest", 0, "source", "failed", "x"),
         reject("s3", "ingest", 0, "source", "filtered", "x"),
+        # Damaged at its end: the clips before were kept.
+        reject("s4", "ingest", 0, "source", "failed", "damaged"),
     ]
+    states = {"s1": "failed", "s2": "failed", "s3": "filtered", "s4": "kept"}
+    sources = [example(SourceRow, source_id=name, state=state) for name, state in states.items()]
     commit(store, "listing", 0, rejects=[reject("no such file", "listing", 0, "source", "failed", "missing")])
     assert failed_ids(store) == ([], [])
-    commit(store, "ingest", 0, rejects=rows)
+    commit(store, "ingest", 0, sources=sources, rejects=rows)
     commit(
         store,
         "annotate",
