@@ -189,12 +189,12 @@ def _run(out: str, config: Config, options: Options, console: Console, plan: Cal
         plan(run)
         try:
             run.phases()
+            summary = write_summary(store)
         finally:
             if not options.local:
                 _stop_ray()
             # Also what a worker of a killed run may have left behind since the first sweep.
             sweep(store)
-        summary = write_summary(store)
     return Result(run.committed, run.missing, summary, time.monotonic() - start)
 
 
