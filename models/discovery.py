@@ -1,8 +1,8 @@
 """Finds the things and the free background of a clip's first frame without any weights.
 
-What moves on its own is a thing; where nothing does (or the clip is an image), what stands out by colour may be one,
-and is scored low. Without weights a thing has no name: every entity is an "object". The background is what lies far
-from all of them (VIVID-10M, background positioning: the region another clip's mask is pasted into).
+What moves on its own is a thing; apart from those (or where nothing moves, as in an image) what stands out by colour
+may be one, and is scored low. Without weights a thing has no name: every entity is an "object". The background is what
+lies far from all of them (VIVID-10M, background positioning: the region another clip's mask is pasted into).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
 from models.border_cues import Map
-from models.proposals import Proposal, ProposalSettings, propose
+from models.proposals import Proposal, ProposalSettings, overlap, propose
 from models.protocols import Detection, Image, ModelInfo, Tag
 from models.saliency import Saliency, SaliencySettings, find_saliency, work_copy
 
-REVISION = "1"
+REVISION = "2"
 ENTITY_TAG = "object"
 BACKGROUND_TAG = "background"
 
@@ -61,6 +61,13 @@ class DiscoverySettings(BaseModel, frozen=True, extra="forbid"):
     )
     saliency: SaliencySettings = Field(default=SaliencySettings(), description="the cues")
     proposals: ProposalSettings = Field(default=ProposalSettings(), description="regions that may be entities")
+    still_overlap: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="sharing more of the smaller one's area with a moving thing, what stands out by colour is a part "
+        "of it or of its surroundings",
+    )
     background: BackgroundSettings = Field(default=BackgroundSettings(), description="regions that may be background")
 
 
@@ -129,9 +136,12 @@ class MotionDiscovery:
 def _look(frames: Sequence[Image], settings: DiscoverySettings) -> _Scene:
     saliency = find_saliency(frames, settings.saliency)
     entities = propose(saliency.motion, settings.proposals, settings.max_entities)
-    if not entities:
-        still = propose(saliency.still, settings.proposals, settings.max_entities)
-        entities = [Proposal(thing.mask, thing.box, thing.score * settings.still_trust) for thing in still]
+    moving = tuple(entities)
+    # As many more are asked for as may turn out to be what moves already.
+    for thing in propose(saliency.still, settings.proposals, settings.max_entities + len(moving)):
+        apart = all(overlap(thing.mask, other.mask) <= settings.still_overlap for other in moving)
+        if apart and len(entities) < settings.max_entities:
+            entities.append(Proposal(thing.mask, thing.box, thing.score * settings.still_trust))
     return _Scene(entities, _free_background(saliency, entities, settings.background))
 
 

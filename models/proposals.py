@@ -157,9 +157,13 @@ def _preference(mask: Mask, box: tuple[int, int, int, int], settings: ProposalSe
 def _same_thing(candidate: Proposal, better: Proposal, settings: ProposalSettings) -> bool:
     if box_iou(candidate.box, better.box) > settings.max_box_iou:
         return True
-    shared = int(np.count_nonzero(candidate.mask & better.mask))
-    smaller = min(int(np.count_nonzero(candidate.mask)), int(np.count_nonzero(better.mask)))
-    return shared > settings.max_overlap * smaller
+    return overlap(candidate.mask, better.mask) > settings.max_overlap
+
+
+def overlap(first: Mask, second: Mask) -> float:
+    """Area that two masks share, as a fraction of the smaller one's; 0 when either is empty."""
+    smaller = min(int(np.count_nonzero(first)), int(np.count_nonzero(second)))
+    return int(np.count_nonzero(first & second)) / smaller if smaller else 0.0
 
 
 def box_iou(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from manifests.ids import BACKGROUND_TRACK, track_id
 from manifests.masks import Mask, MaskTrack
+from models.proposals import overlap
 from models.protocols import Box, Detection, Image, Segmenter
 from models.registry import ModelChoice, make_model
 from stages.stage import Context, Stage
@@ -61,7 +62,7 @@ class Segment(Stage[ClipWork]):
                     name, "track", self.name, "empty_mask", f"the segmenter found no {detection.tag} in its box"
                 )
                 continue
-            shared = max((_overlap(mask, other) for other in kept), default=0.0)
+            shared = max((overlap(mask, other) for other in kept), default=0.0)
             if shared > self.settings.max_overlap:
                 record.reject(
                     name,
@@ -77,10 +78,6 @@ class Segment(Stage[ClipWork]):
             track = Track(number, role, detection.tag, _tight_box(mask), detection.score, MaskTrack.from_masks([mask]))
             track.stamp("segmenter", self.segmenter.info)
             record.tracks.append(track)
-
-
-def _overlap(a: Mask, b: Mask) -> float:
-    return float(np.count_nonzero(a & b) / min(np.count_nonzero(a), np.count_nonzero(b)))
 
 
 def _tight_box(mask: Mask) -> Box:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import yaml
 
 from stages.media import ClipWriter, MediaSettings, encode_image
 
+TEST_MARK = "VIVID_TEST_PROCESS"
 HEIGHT, WIDTH, FRAMES, FPS = 64, 96, 12, 12
 
 CONFIG = {
@@ -83,13 +85,28 @@ def write_config(path: Path, changes: Mapping[str, object] | None = None) -> Pat
     return path
 
 
+def job_environment() -> dict[str, str]:
+    """Environment of a job: it imports what the tests import, and its processes can be told from others'."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), TEST_MARK: str(os.getpid())}
+
+
+def processes_left() -> list[str]:
+    """Command lines of the processes that jobs of this test process have left."""
+    left = []
+    for process in psutil.process_iter(["cmdline", "status", "environ"]):
+        ours = (process.info["environ"] or {}).get(TEST_MARK) == str(os.getpid())
+        if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+            left.append(" ".join(process.info["cmdline"] or ())[:120])
+    return left
+
+
 def vivid(
     *arguments: str | Path, environment: Mapping[str, str] | None = None, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environment or {})},
+        env={**job_environment(), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout,

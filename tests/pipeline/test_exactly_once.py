@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_dataset import data_files, vivid, write_config, write_inputs
+from tiny_dataset import data_files, job_environment, processes_left, vivid, write_config, write_inputs
 
 KILLED = -signal.SIGKILL
 
@@ -41,7 +40,7 @@ class Job:
     def start(self, out: Path, *options: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", *map(str, self.arguments(out, *options))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=job_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -60,20 +59,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def _no_process_left() -> Iterator[None]:
     yield
     deadline = time.monotonic() + 15
-    while (left := _ours()) and time.monotonic() < deadline:
+    while (left := processes_left()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
-
-
-def _ours() -> list[str]:
-    """Command lines of worker children and Ray processes that belong to this test process's sessions."""
-    words = ("pipeline.child", "raylet", "gcs_server", "ray::")
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if process.info["status"] != psutil.STATUS_ZOMBIE and any(word in line for word in words):
-            found.append(line[:120])
-    return found
 
 
 def test_the_points_cover_every_phase_and_step(job: Job) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from tiny_dataset import data_files, vivid, write_clip, write_config, write_inputs
+from tiny_dataset import data_files, job_environment, vivid, write_clip, write_config, write_inputs
 
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
@@ -312,8 +311,9 @@ def test_signals_end_cleanly_and_resumably(
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pipeline.cli", "shards", inputs, "--out", out, "--config", config, "--local"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=job_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not list((out / "commits" / "ingest").glob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -338,7 +338,7 @@ def test_a_second_live_run_is_refused(copy: Path, inputs: Path, config: Path) ->
             "with run_lock(open_store(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)",
             str(copy),
         ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=job_environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
