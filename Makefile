@@ -8,7 +8,7 @@ PROFILE ?= cpu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help shards inspect test test-slow lint bench schema clean
+.PHONY: help shards inspect test test-slow lint bench bench-quality schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ lint: $(VENV)/dev ## ruff and mypy --strict
 
 bench: $(VENV)/dev ## measured figures, as ratios within one run
 	$(BIN)/python tests/bench/quality.py
+
+bench-quality: $(VENV)/dev ## masks, deletion pairs and captions against ground truth (tables in bench/)
+	$(BIN)/python tests/bench/quality.py $(ARGS)
 
 schema: $(VENV)/core ## write manifests/SCHEMA.md from the row classes
 	$(BIN)/python -c "from manifests.schema import schema_page; print(schema_page(), end='')" > manifests/SCHEMA.md

@@ -36,6 +36,7 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
             ],
         }
     commits = [commit for phase in dataset.commits.values() for commit in phase.values()]
+    summary["shards"] = sum(file.name == "shard" for commit in commits for file in commit.files)
     summary["parts"] = {phase: len(parts) for phase, parts in dataset.commits.items()}
     summary["bytes"] = {
         folder: sum(file.size for commit in commits for file in commit.files if file.path.startswith(f"{folder}/"))

@@ -96,7 +96,7 @@ class AttributeCaptioner:
     """A Captioner that says only what it measured, so its captions are true as far as the mask is."""
 
     Settings = AttributeSettings
-    info = ModelInfo("attributes", "1")
+    info = ModelInfo("attributes", "2")
 
     def __init__(self, settings: AttributeSettings | None = None) -> None:
         self._settings = settings or AttributeSettings()

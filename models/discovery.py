@@ -21,7 +21,7 @@ from models.proposals import Proposal, ProposalSettings, overlap, propose
 from models.protocols import Detection, Image, ModelInfo, Tag
 from models.saliency import Saliency, SaliencySettings, find_saliency, work_copy
 
-REVISION = "2"
+REVISION = "3"
 ENTITY_TAG = "object"
 BACKGROUND_TAG = "background"
 
@@ -37,6 +37,12 @@ class BackgroundSettings(BaseModel, frozen=True, extra="forbid"):
     )
     max_still: float = Field(
         default=0.5, gt=0, le=1, description="still saliency above which a place is not free, while enough else is"
+    )
+    max_still_alone: float = Field(
+        default=0.12,
+        gt=0,
+        le=1,
+        description="the same in an image, where no motion tells what is a thing; higher pastes on to pale things",
     )
     gap: int = Field(
         default=25,
@@ -150,7 +156,9 @@ def _free_background(saliency: Saliency, entities: Sequence[Proposal], settings:
     moving = _blurred(saliency.motion) > settings.max_motion
     for entity in entities:
         moving |= entity.mask
-    for occupied in (moving | (_blurred(saliency.still) > settings.max_still), moving):
+    still = _blurred(saliency.still)
+    limits = [settings.max_still] if saliency.motion.any() else [settings.max_still_alone, settings.max_still]
+    for occupied in (*(moving | (still > limit) for limit in limits), moving):
         free = _far_from(occupied, settings)
         if free.mean() >= settings.min_area:
             return free

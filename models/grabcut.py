@@ -16,9 +16,10 @@ from pydantic import BaseModel, Field
 from manifests.masks import Mask
 from models.guided_filter import GuidedFilter
 from models.protocols import Box, Detection, Image, ModelInfo
+from models.reflection import ReflectionSettings, without_reflection
 from models.saliency import work_copy
 
-REVISION = "1"
+REVISION = "2"
 _FEWEST_SAMPLES = 16
 """Pixels either colour model needs: GrabCut fits five Gaussians to each."""
 _GRABCUT_SEED = 1
@@ -81,6 +82,9 @@ class GrabCutSettings(BaseModel, frozen=True, extra="forbid"):
         gt=0,
         description="colour variance (colours in 0..1) that counts as an edge; lower follows texture",
     )
+    reflection: ReflectionSettings = Field(
+        default=ReflectionSettings(), description="mirror images below a thing, which are cut off"
+    )
     min_piece: float = Field(
         default=0.1, ge=0, le=1, description="pieces below this share of the largest are specks and dropped"
     )
@@ -126,7 +130,7 @@ class GrabCutSegmenter:
         cut = _cut(work, trimap, self.settings)
         if np.count_nonzero(cut) < self.settings.min_kept * np.count_nonzero(rough):
             cut = rough
-        return self._outlined(cut, image)
+        return self._outlined(without_reflection(work, cut, self.settings.reflection), image)
 
     def _seed_trimap(self, seed: Mask, work: Image) -> npt.NDArray[np.uint8]:
         """What GrabCut may decide: nothing far from the seed or deep in it, everything between."""

@@ -2,7 +2,8 @@
 
 A surface under uneven light keeps its hue and the ratio of its chroma to its lightness: in OKLab, dimming scales the
 whole vector. So pixels are first grouped by that ratio, which shading leaves alone, and only then is each group's well
-lit colour named.
+lit colour named. Hardly any light is white: what is as pale as the brightest of the scene and of the same tint is white
+or grey under that light.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, Field
 from manifests.masks import Mask
 from models.colour_names import Colour, name_colour, oklab, weighted
 from models.protocols import Image
+from models.scene_light import LightSettings, SceneLight, chroma_ratio, is_neutral, scene_light
 
 Array = npt.NDArray[np.float64]
 
@@ -47,12 +49,6 @@ class ColourSettings(BaseModel, frozen=True, extra="forbid"):
         le=1,
         description="Share of the pixels, the flattest, that count: with all of them blurred edges add a false colour.",
     )
-    dark_offset: float = Field(
-        default=0.1,
-        gt=0,
-        le=1,
-        description="Added to the lightness before chroma is divided by it: near black the ratio is mostly noise.",
-    )
     hue_separation: float = Field(
         default=0.06,
         gt=0,
@@ -74,11 +70,25 @@ class ColourSettings(BaseModel, frozen=True, extra="forbid"):
         description="Density between two shades against that at them: above it the shades run into each other.",
     )
     lit_percentile: float = Field(
-        default=65,
+        default=85,
         ge=50,
         le=95,
-        description="Lightness percentile taken as the well lit surface: the median is in shadow, the top a highlight.",
+        description="Lightness percentile taken as the well lit surface: the median is in shadow (and a clear orange "
+        "would be dark), the top a highlight.",
     )
+    dark_percentile: float = Field(
+        default=60,
+        ge=50,
+        le=95,
+        description="The same for black and grey: highlights on them are large and no part of their colour.",
+    )
+    dark_lightness: float = Field(
+        default=0.65, ge=0, le=1, description="Median OKLab lightness up to which a colour may be black or grey."
+    )
+    clear_hue: float = Field(
+        default=0.1, ge=0, le=0.5, description="Chroma over lightness from which a colour is neither black nor grey."
+    )
+    light: LightSettings = Field(default=LightSettings(), description="How the scene's light is judged.")
     second_share: float = Field(
         default=0.25, gt=0, le=0.5, description="Share of the pixels from which a second colour is mentioned."
     )
@@ -141,10 +151,11 @@ def palette(image: Image, mask: Mask, settings: ColourSettings) -> Palette:
         for part in _shade_groups(pixels[group], settings)
         if len(part) >= settings.group_share * len(pixels)
     ]
-    if len(groups) < 2:
-        # Edges mix colours only where there are several; a single one is judged by all its pixels.
+    if not groups:
+        # So many small ones that none counts: judged as one.
         groups = [lab[inside]]
-    tones = [_tone(group, settings) for group in groups]
+    light = scene_light(image, mask, settings.light)
+    tones = [_tone(group, light, settings) for group in groups]
     return _named(_merged(sorted(tones, key=lambda tone: -tone.count), settings), settings)
 
 
@@ -161,7 +172,7 @@ def _flat(lab: Array, inside: Mask, share: float) -> Mask:
 
 def _hue_groups(pixels: Array, settings: ColourSettings) -> list[Mask]:
     """Membership (pixels,) of each peak of the histogram of chroma over lightness."""
-    ratio = pixels[:, 1:] / (pixels[:, :1] + settings.dark_offset)
+    ratio = chroma_ratio(pixels, settings.light)
     step = settings.hue_separation / 3
     half = int(np.ceil(1.0 / step))
     cells = np.clip(np.rint(ratio / step).astype(np.int64) + half, 0, 2 * half)
@@ -212,11 +223,17 @@ class _Tone:
     steady: bool
 
 
-def _tone(group: Array, settings: ColourSettings) -> _Tone:
-    low, lit, high = np.percentile(group[:, 0], [15, settings.lit_percentile, 85])
-    ratio = np.median(group[:, 1:] / (group[:, :1] + settings.dark_offset), axis=0)
-    lab = np.array([lit, *(ratio * (lit + settings.dark_offset))])
-    return _Tone(len(group), lab, name_colour(lab), bool(high <= settings.second_spread * low))
+def _tone(group: Array, light: SceneLight, settings: ColourSettings) -> _Tone:
+    low, middle, high = np.percentile(group[:, 0], [15, 50, 85])
+    ratio = np.median(chroma_ratio(group, settings.light), axis=0)
+    chroma = float(np.linalg.norm(ratio))
+    dark = middle <= settings.dark_lightness and chroma <= settings.clear_hue
+    lit = float(np.percentile(group[:, 0], settings.dark_percentile if dark else settings.lit_percentile))
+    lab = np.array([lit, *(ratio * (lit + settings.light.dark_offset))])
+    if is_neutral(ratio, light, settings.light):
+        lab = np.array([min(1.0, lit / light.white), 0.0, 0.0])
+    steady = bool(high <= settings.second_spread * low)
+    return _Tone(len(group), lab, name_colour(lab), steady)
 
 
 def _merged(tones: list[_Tone], settings: ColourSettings) -> list[_Tone]:

@@ -64,7 +64,11 @@ def bind(store: Store, config: Config, console: Console) -> int:
     else:
         for line in differences(versions, document["environment"]):
             console.print(
-                f"[yellow]other environment than at the last run, bytes may differ: {line}[/]", highlight=False
+                f"other environment than at the last run, bytes may differ: {line}",
+                style="yellow",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
     document |= {
         "epoch": document["epoch"] + 1,

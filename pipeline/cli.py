@@ -141,7 +141,7 @@ def inspect_command(
 
 @app.command("prune")
 def prune_command(folder: Folder = "out") -> None:
-    """Remove the normalised clips and masks that the shards already hold (a later retry of a clip needs them)."""
+    """Remove the normalised clips that the shards already hold (a later retry of a clip needs them)."""
     from pipeline.prune import prune
 
     freed = prune(folder)

@@ -45,7 +45,7 @@ class ComposePhase:
     def finish(self, store: Store, epoch: int, item: PartItem) -> Commit:
         works = [record for record in item.records if isinstance(record, ClipWork)]
         for work in works:
-            if not work.dropped and not any(track.variants for track in work.tracks):
+            if not work.dropped and not any(track.variants and _captions(track) for track in work.tracks):
                 work.drop("pack", "no_sample", "no track of it makes a sample")
         used = [work for work in works if not work.dropped]
         writer = PartWriter(store, "compose", item.part, epoch)

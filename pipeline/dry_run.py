@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from manifests.storage import open_store
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import read_run
-from pipeline.config import WORK_PHASES, Config, differences, semantic_hash
+from pipeline.config import WORK_PHASES, Config, Pool, differences, semantic_hash
 from pipeline.ingest_phase import changed_sources, ingest_items, listed_sources
-from pipeline.run import Options
+from pipeline.run import Options, outside
 from stages.listing import list_sources
 
 
@@ -17,15 +17,14 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
     """A page for the terminal. Raises what listing the inputs raises."""
     store = open_store(out)
     document = read_run(store)
-    listing = list_sources(inputs, config.listing)
+    listing = outside(list_sources(inputs, config.listing), store)
     lines = [f"profile {config.profile}, seed {config.seed}, configuration {semantic_hash(config.semantic())[:12]}"]
     for phase in WORK_PHASES:
         lines.append(f"{phase}:")
         for pool in config.pools[phase]:
             gpus = f", {pool.num_gpus:g} GPU" if pool.num_gpus else ""
-            most = options.workers or pool.max_actors or "all cores"
             lines.append(f"  pool {pool.name}: {' → '.join(pool.stages)}")
-            actors = f"{pool.min_actors} to {most} actors, deadline {pool.deadline_s:g} s"
+            actors = f"{_actors(pool, options)}, deadline {pool.deadline_s:g} s"
             lines.append(f"    {pool.num_cpus:g} CPU{gpus} each, {actors}")
     listed = listed_sources(store) if document else {}
     new = [source for source in listing.sources if source.source_id not in listed]
@@ -48,3 +47,11 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
     )
     lines.append(f"  compose: {len(clip_items(store, 'compose'))} parts laid out so far")
     return "\n".join(lines)
+
+
+def _actors(pool: Pool, options: Options) -> str:
+    if options.local:
+        return "in this process"
+    least = 1 if options.workers else pool.min_actors
+    most = options.workers or pool.max_actors
+    return f"{least} to {most} actors" if most else f"{least} actors or more, as many as there are cores"

@@ -10,8 +10,9 @@ from manifests.records import ClipRow, FoundRow, ListedRow, RejectRow, SourceRow
 from manifests.storage import Store
 from manifests.tars import TarWriter
 from pipeline.phase import PartItem, reject_rows, retried_row
-from stages.layout import Found, LayoutSettings, lay_out, split_groups
+from stages.layout import Found, LayoutSettings, in_layout_order, lay_out, split_groups
 from stages.listing import Listing, Refused, Source
+from stages.near_duplicates import NearDuplicate, find_near_duplicates
 from stages.stage import Record
 from stages.work import SourceWork
 
@@ -147,14 +148,20 @@ def _commit_listing(
     store: Store, epoch: int, rows: Sequence[ListedRow], refused: Sequence[Refused], retried: Sequence[str]
 ) -> None:
     number = len(read_commits(store, "listing"))
-    rejects = [
-        RejectRow(_refusal_id(r), "source", "listing", number, "listing", "failed", r.reason, None, None, r.message)
-        for r in refused
-    ]
+    by_id: dict[str, list[Refused]] = {}
+    for refusal in refused:
+        by_id.setdefault(_refusal_id(refusal), []).append(refusal)
+    rejects = [_refusal_row(name, number, about_it) for name, about_it in by_id.items()]
     writer = PartWriter(store, "listing", number, epoch)
     writer.add_table("listing", ListedRow, rows, folder="listing")
     writer.add_table("rejects", RejectRow, rejects)
     writer.commit({"sources": len(rows), "refused": len(rejects)}, retried=list(retried))
+
+
+def _refusal_row(name: str, part: int, refusals: Sequence[Refused]) -> RejectRow:
+    # Of two rows with one id only one would be seen, so all that rows of listings say of a path is in one.
+    sentences = "; ".join(refusal.message for refusal in refusals)
+    return RejectRow(name, "source", "listing", part, "listing", "failed", refusals[0].reason, None, None, sentences)
 
 
 def _refusal_id(refusal: Refused) -> str:
@@ -209,12 +216,17 @@ def commit_layout(store: Store, epoch: int, settings: LayoutSettings, seed: int)
     before = laid_out(store)
     found = [Found(row, part) for part, commit in new.items() for row in read_rows(store, commit, "found", FoundRow)]
     found, repeated = _first_of_each(found, {row.clip_id for row in before})
+    copies = find_near_duplicates(before, [item.row for item in in_layout_order(found)], settings.near_duplicates)
+    copied = {copy.row.clip_id for copy in copies}
+    found = [item for item in found if item.row.clip_id not in copied]
     known = {row.group: row.split for row in before}
     splits = split_groups(found, known, settings, seed)
     rows = lay_out(found, splits, settings, 1 + max((row.part for row in before), default=-1))
     writer = PartWriter(store, "layout", len(layouts), epoch)
     writer.add_table("clips", ClipRow, rows)
-    writer.add_table("rejects", RejectRow, [_repeated_row(item, len(layouts)) for item in repeated])
+    rejects = [_repeated_row(item, len(layouts)) for item in repeated]
+    rejects += [_copy_row(copy, len(layouts)) for copy in copies]
+    writer.add_table("rejects", RejectRow, rejects)
     writer.commit({"clips": len(rows)}, ingest_parts=sorted(new))
     return len(rows)
 
@@ -233,6 +245,21 @@ def _first_of_each(found: Sequence[Found], known: set[str]) -> tuple[list[Found]
 def _repeated_row(item: Found, part: int) -> RejectRow:
     name, sentence = f"{item.row.clip_id} {item.row.source_id}", "another interval of the file gave the same clip"
     return RejectRow(name, "clip", "layout", part, "layout", "filtered", "same_clip", None, None, sentence)
+
+
+def _copy_row(copy: NearDuplicate, part: int) -> RejectRow:
+    return RejectRow(
+        copy.row.clip_id,
+        "clip",
+        "layout",
+        part,
+        "layout",
+        "filtered",
+        "near_duplicate",
+        float(copy.distance),
+        float(copy.threshold),
+        copy.message,
+    )
 
 
 def commit_retry_layout(store: Store, epoch: int, settings: LayoutSettings, failed: Iterable[str]) -> int:

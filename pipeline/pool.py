@@ -6,6 +6,7 @@ The same class is the Ray actor's inside and, with ``--local``, runs in the driv
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -35,10 +36,14 @@ class Aborted:
 
 
 class PoolWorker:
-    """Runs the parts of one pool of a phase, one at a time. Making one raises StorageError on a full disk."""
+    """Runs the parts of one pool of a phase. Making one raises StorageError on a full disk.
+
+    `process` may be called from several threads: the stages work on one part at a time, while another is committed.
+    """
 
     def __init__(self, spec: PhaseSpec, pool_index: int) -> None:
         self.spec = spec
+        self._turn = threading.Lock()
         self.pool = spec.pools[pool_index]
         self.is_first = pool_index == 0
         self.is_last = pool_index == len(spec.pools) - 1
@@ -60,7 +65,8 @@ class PoolWorker:
     def _process(self, item: PartItem) -> PartItem | Commit:
         records = self.phase.load(self.store, item) if self.is_first else item.records
         live = [record for record in records if not record.dropped]
-        outcome = self.host.run(live)
+        with self._turn:
+            outcome = self.host.run(live)
         done = {record.id: record for record in outcome.records}
         seconds = dict(item.seconds)
         for stage, value in outcome.seconds.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from manifests.commits import Commit
 
@@ -24,17 +24,18 @@ class PhaseProgress:
         self.counts = dict.fromkeys(STATES, 0)
         self._start = self._last_line = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description:<9}"),
+            TextColumn("{task.description:<8}"),
+            # On a narrow terminal the bar shrinks, not the numbers.
             BarColumn(),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            # Not rich's own: it forgets what is half a minute old, and a part may take longer.
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(phase, total=total, note=self._note())
+        self._task = self._bar.add_task(phase, total=total, note=self._note(), left="")
 
     def __enter__(self) -> PhaseProgress:
         self._bar.start()
@@ -52,25 +53,35 @@ class PhaseProgress:
 
     def _note(self) -> str:
         states = " ".join(f"{name} {self.counts[name]}" for name in STATES)
-        return f"{self._rate():.2f} {self.unit}/s  {states}"
+        return f"{self._rate():.3g}/s {states}"
 
     def add(self, commit: Commit, records: int) -> None:
         """A part of `records` records is committed."""
         self.done += records
         for name in STATES:
             self.counts[name] += commit.counts.get(name, 0)
-        self._bar.update(self._task, completed=self.done, note=self._note())
+        self._bar.update(self._task, completed=self.done, note=self._note(), left=self._time_left())
         if not self.console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            left = (self.total - self.done) / max(self._rate(), 1e-9)
-            self._line(f"about {left:.0f} s left")
+            self._line(self._time_left())
+
+    def _time_left(self) -> str:
+        if not self.done:
+            return "time left unknown"
+        return f"{_duration((self.total - self.done) / self._rate())} left"
 
     def _line(self, note: str) -> None:
+        # A pipe has no width: rich would break the line after 80 columns.
         self.console.print(
-            f"{self.phase}: {self.done}/{self.total} {self.unit}, {self._note()}, {note}", highlight=False
+            f"{self.phase}: {self.done}/{self.total} {self.unit}, {self._note()}, {note}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 
-def stderr_console() -> Console:
-    """Progress goes to standard error, so that output can be piped."""
-    return Console(file=sys.stderr)
+def _duration(seconds: float) -> str:
+    for length, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
+    return f"{seconds:.0f} s"

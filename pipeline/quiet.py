@@ -21,7 +21,8 @@ def quiet_native_stderr() -> Iterator[None]:
     sys.stderr.flush()
     kept, python_stderr = os.dup(2), sys.stderr
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1)
+    # Like Python's own: a file name that the terminal cannot show must not end the job.
+    sys.stderr = os.fdopen(os.dup(kept), "w", buffering=1, errors="backslashreplace")
     os.dup2(nowhere, 2)
     try:
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data.context import AutoscalingConfig
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
@@ -27,8 +29,12 @@ from pipeline.config import Pool
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted, PoolWorker, pack, unpack
 
-NOT_SHIPPED = ("/.venv", "/.git", "/out", "/demo", "/bench", "**/__pycache__")
-"""Left out of the working directory that is sent to other nodes."""
+CHECKOUT = Path(__file__).resolve().parent.parent
+NOT_SHIPPED = ["/.venv", "/.git", "/out", "/demo", "/bench", "/tests", "**/__pycache__"]
+"""Left out of the checkout that is sent to other nodes."""
+PARTS_IN_HAND = 2
+"""Parts an actor holds: one in its stages while the one before is committed or the one after waits. More would be bound
+to one actor long before their turn, and at the end of a phase the other actors would stand idle."""
 
 
 class RayLost(RuntimeError):
@@ -41,6 +47,7 @@ class PoolActor:
     def __init__(self, spec: PhaseSpec, pool_index: int) -> None:
         self.spec, self.pool_index = spec, pool_index
         self.worker: PoolWorker | None = None
+        self._making = threading.Lock()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         value = unpack(batch["payload"][0])
@@ -53,7 +60,8 @@ class PoolActor:
     def _process(self, item: PartItem) -> PartItem | Commit | Aborted:
         # Not in the constructor: Ray would try again for ever where one sentence to the user is wanted.
         try:
-            self.worker = self.worker or PoolWorker(self.spec, self.pool_index)
+            with self._making:
+                self.worker = self.worker or PoolWorker(self.spec, self.pool_index)
         except StorageError as error:
             return Aborted(item.part, str(error))
         return self.worker.process(item)
@@ -68,8 +76,7 @@ def start_ray(address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address:
-        shipped = {"working_dir": str(Path.cwd()), "excludes": list(NOT_SHIPPED)}
-        ray.init(address=address, runtime_env=shipped, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, runtime_env=_shipped(), log_to_driver=False, logging_level=logging.ERROR)
     else:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     # Ray 2.60 deprecates both ways of setting `max_task_retries` (see `_retries`) and offers no third.
@@ -81,6 +88,18 @@ def start_ray(address: str | None) -> None:
     context.max_map_retries = 2
     context.max_errored_blocks = -1
     context.actor_task_retry_on_errors = False
+    # Ray's own thresholds (1.75, 0.5) count parts in hand per call at a time, of which an actor of ours has two.
+    context.autoscaling_config = AutoscalingConfig(
+        actor_pool_util_upscaling_threshold=1.75 / PARTS_IN_HAND,
+        actor_pool_util_downscaling_threshold=0.5 / PARTS_IN_HAND,
+    )
+
+
+def _shipped() -> dict[str, Any]:
+    # The code, never the folder the command happens to run in: that may hold the videos.
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return {"working_dir": str(CHECKOUT), "excludes": NOT_SHIPPED}
+    return {}
 
 
 def stop_ray() -> None:
@@ -115,7 +134,13 @@ def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Abo
             PoolActor,
             fn_constructor_args=(spec, index),
             batch_size=1,
-            compute=ActorPoolStrategy(min_size=smallest, max_size=largest),
+            compute=ActorPoolStrategy(
+                min_size=smallest,
+                max_size=largest,
+                max_tasks_in_flight_per_actor=PARTS_IN_HAND,
+                max_concurrent_calls_per_actor=PARTS_IN_HAND,
+                enable_true_multi_threading=True,
+            ),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus or None,
             ray_remote_args_fn=_retries,

@@ -32,10 +32,16 @@ def failed_count(summary: dict[str, Any]) -> int:
     return sum(int(row["count"]) for row in summary["rejects"] if row["state"] == "failed")
 
 
+def _can_be_retried(row: dict[str, Any]) -> bool:
+    """Whether `vivid retry` takes such records: whole sources and clips, but not entries that were never listed."""
+    return row["state"] == "failed" and row["level"] in ("source", "clip") and row["stage"] != "listing"
+
+
 def last_line(summary: dict[str, Any], out: str, committed: int, seconds: float) -> str:
     """One sentence: what is in the folder, what failed, what this run did."""
     samples, clips = sum(summary["samples"].values()), summary["clips_with_samples"]
     failed = failed_count(summary)
     did = f"{committed} parts in {seconds:.1f} s" if committed else f"nothing to do ({seconds:.1f} s)"
-    bad = f", {failed} failed (see `vivid inspect {out}`; `vivid retry {out}` tries them again)" if failed else ""
-    return f"{out}: {samples} samples from {clips} clips in {summary['parts']['compose']} shards{bad}; {did}"
+    again = f"; `vivid retry {out}` tries them again" if any(map(_can_be_retried, summary["rejects"])) else ""
+    bad = f", {failed} failed (see `vivid inspect {out}`{again})" if failed else ""
+    return f"{out}: {samples} samples from {clips} clips in {summary['shards']} shards{bad}; {did}"

@@ -6,6 +6,7 @@ command goes on.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,11 +161,18 @@ def shards(inputs: Sequence[str], out: str, config: Config, options: Options, co
     """
 
     def plan(run: Run) -> None:
-        listing = list_sources(inputs, config.listing)
+        listing = outside(list_sources(inputs, config.listing), run.store)
         run.roots = bind_roots(run.store, listing.roots)
         run.take_sources(listing)
 
     return _run(out, config, options, console, plan)
+
+
+def outside(listing: Listing, store: Store) -> Listing:
+    """The listing without what lies in the dataset's own folder (its gallery is full of pictures)."""
+    own = (os.path.realpath(store.url) if store.is_local else store.url.rstrip("/")) + "/"
+    sources = tuple(s for s in listing.sources if not f"{listing.roots[s.root].rstrip('/')}/{s.path}".startswith(own))
+    return replace(listing, sources=sources)
 
 
 def retry(out: str, config: Config, options: Options, console: Console) -> Result:

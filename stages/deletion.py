@@ -2,7 +2,7 @@
 
 The ground truth of a deletion sample is the untouched clip; all that is made is a mask of something that could have
 been there. Both motions share donor and place unless only one of them stays in view: (a) trajectory, the donor's own
-later masks; (b) background, the first mask carried by the camera.
+later masks; (b) background, the first mask carried by the camera, where the background's motion is beyond doubt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from manifests.ids import PASTED_TRACK
 from manifests.masks import Mask, MaskTrack
 from manifests.records import DonorRow
 from manifests.schema import from_parquet
-from models.local_homography import HomographySettings, background_homographies
+from models.local_homography import HomographySettings, background_homographies, global_homographies
+from models.motion_check import MotionCheckSettings, agree, confirmed
 from models.protocols import Matrix
 from stages.donors import donors_for, lendable
 from stages.measure import gray_frames, union_masks
@@ -36,6 +37,7 @@ class DeletionSettings(BaseModel, frozen=True, extra="forbid"):
 
     paste: PasteSettings = Field(default=PasteSettings(), description="search over place and scale")
     homography: HomographySettings = Field(default=HomographySettings(), description="motion of the background there")
+    check: MotionCheckSettings = Field(default=MotionCheckSettings(), description="doubts about that motion")
     max_attempts: int = Field(default=6, ge=1, description="donors tried per clip before a motion is given up")
     min_visible: float = Field(
         default=0.5,
@@ -49,6 +51,7 @@ class Deletion(Stage[ClipWork]):
     """Adds the pasted tracks: 90 (trajectory) and 91 (background) for a video, 90 (still) for an image."""
 
     name = "paste"
+    version = 2
     reads = ("frames", "tracks")
     writes = ("tracks",)
     Settings = DeletionSettings
@@ -72,21 +75,23 @@ class Deletion(Stage[ClipWork]):
         background = reduce(np.logical_or, (track.masks.mask(0) for track in regions))
         motions = ("trajectory", "background") if record.clip.kind == "video" else ("still",)
         found: dict[str, Track] = {}
-        placed = 0
+        placed = doubtful = 0
         for donor, masks, placement, first in self._attempts(record, background):
             placed += 1
             for number, motion in enumerate(motions, PASTED_TRACK):
                 if motion in found:
                     continue
                 moved = self._move(record, motion, donor, masks, placement, first)
-                if float(np.mean(visible_fraction(moved))) >= self.settings.min_visible:
+                if moved is None:
+                    doubtful += 1
+                elif float(np.mean(visible_fraction(moved))) >= self.settings.min_visible:
                     found[motion] = _track(number, motion, donor, moved, placement)
             if len(found) == len(motions):
                 break
         record.tracks += [found[motion] for motion in motions if motion in found]
         for motion in motions:
             if motion not in found:
-                self._explain(record, motion, placed)
+                self._explain(record, motion, placed, doubtful)
 
     def _attempts(self, record: ClipWork, background: Mask) -> Iterator[Attempt]:
         seed = self.context.seed
@@ -99,7 +104,8 @@ class Deletion(Stage[ClipWork]):
 
     def _move(
         self, record: ClipWork, motion: str, donor: DonorRow, masks: MaskTrack, placement: Placement, first: Mask
-    ) -> MaskTrack:
+    ) -> MaskTrack | None:
+        """The pasted masks of all frames, None where the background's motion is in doubt."""
         clip = record.clip
         if motion == "still":
             return MaskTrack.from_masks([first])
@@ -107,18 +113,37 @@ class Deletion(Stage[ClipWork]):
             size = (clip.height, clip.width)
             fps = clip.fps or 1.0
             return move_with_donor(masks, donor.fps or fps, placement, size, fps, clip.num_frames)
-        return move_with_background(first, self._homographies(record, first))
+        motion_there = self._homographies(record, first)
+        if motion_there is None:
+            return None
+        try:
+            return move_with_background(first, motion_there)
+        except ValueError:
+            # A homography that sends a part of the mask to infinity is no motion of a background.
+            return None
 
-    def _homographies(self, record: ClipWork, region: Mask) -> list[Matrix]:
+    def _homographies(self, record: ClipWork, region: Mask) -> list[Matrix] | None:
+        """Motion of the background at `region`, None unless its own texture or the whole frame's motion confirms it."""
         entities = [track.masks for track in record.of_role("entity")]
         exclude = union_masks(entities) if entities else None
-        return background_homographies(gray_frames(record.decoded()), region, exclude, self.settings.homography)
+        grays, settings = gray_frames(record.decoded()), self.settings
+        local = background_homographies(grays, region, exclude, settings.homography)
+        if confirmed(grays, region, local, exclude, settings.check):
+            return local
+        whole = global_homographies(grays, exclude, settings.homography)
+        alike = all(agree(region, here, camera, settings.check) for here, camera in zip(local, whole, strict=True))
+        return local if alike else None
 
-    def _explain(self, record: ClipWork, motion: str, placed: int) -> None:
+    def _explain(self, record: ClipWork, motion: str, placed: int, doubtful: int) -> None:
         if not lendable(self.bank, record.clip):
             reason, sentence = "no_donor", "no entity of another source in the same split could lend its shape"
         elif not placed:
             reason, sentence = "no_place", "no donor fits into the background region"
+        elif motion == "background" and doubtful == placed:
+            reason, sentence = (
+                "motion_in_doubt",
+                "nothing confirmed the background's motion at any place",
+            )
         else:
             reason, sentence = "leaves_frame", f"with {motion} motion every pasted mask leaves the frame"
         record.reject(f"{record.id} {motion}", "track", self.name, reason, sentence)

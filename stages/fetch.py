@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -91,12 +92,20 @@ def _require_unchanged(source: Source, found: Found, name: str) -> None:
     facts: list[tuple[str, object, object]] = []
     if split_member(source.path)[1] is None:
         facts.append(("size", source.size, found.size))
-    facts.append(("modification time (ns)", source.mtime_ns, found.mtime_ns))
+    facts.append(("modification time", _time(source.mtime_ns), _time(found.mtime_ns)))
     if _is_time(source.etag) == _is_time(found.etag):
         facts.append(("entity tag", source.etag, found.etag))
     for what, listed, now in facts:
         if listed is not None and now is not None and listed != now:
             raise SourceChanged(f"{name} changed since it was listed: its {what} was {listed} and is {now}")
+
+
+def _time(mtime_ns: int | None) -> str | None:
+    """A modification time in UTC, to the nanosecond; None stays None."""
+    if mtime_ns is None:
+        return None
+    seconds, fraction = divmod(mtime_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{fraction:09} UTC"
 
 
 def _is_time(etag: str | None) -> bool:

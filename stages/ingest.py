@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from manifests.ids import clip_id, draw_fraction
 from manifests.records import FoundRow
+from stages.dull import Dull, DullSettings, find_dull
 from stages.fetch import SourceChanged, SourceMissing, SourceUnreadable, open_local
 from stages.media import MediaError
 from stages.normalise import DroppedClip, FoundClip, NormaliseSettings, image_from_clip, normalise
@@ -30,12 +31,14 @@ class IngestSettings(BaseModel, frozen=True, extra="forbid"):
         description="share of video clips that go to the image subset as their first frame; images teach the editor "
         "most of what it knows (paper: image:video 10:1)",
     )
+    dull: DullSettings = Field(default=DullSettings(), description="black, blank, frozen and slide-show clips")
 
 
 class Ingest(Stage[SourceWork]):
     """Fetches, probes and normalises. A damaged source keeps the clips before the damage and says where it broke."""
 
     name = "ingest"
+    version = 2
     reads = ("source",)
     writes = ("probe", "clips")
     Settings = IngestSettings
@@ -50,7 +53,23 @@ class Ingest(Stage[SourceWork]):
                 record.reject(record.id, "source", self.name, reason, str(error), state="failed")
                 record.state = "kept" if record.clips else "failed"
             else:
-                record.state = "kept" if record.clips else "filtered"
+                if not record.clips:
+                    self._filter(record)
+
+    def _filter(self, record: SourceWork) -> None:
+        """Say of the source itself why nothing came of it: the ids of its dropped pieces lead nobody back to it."""
+        first, pieces = record.rejects[0], len(record.rejects)
+        lead = "No clip came of it" if pieces == 1 else f"No clip came of any of its {pieces} pieces; the first"
+        record.reject(
+            record.id,
+            "source",
+            self.name,
+            first.reason,
+            f"{lead}: {first.message}",
+            value=first.value,
+            threshold=first.threshold,
+        )
+        record.state = "filtered"
 
     def _read(self, record: SourceWork) -> None:
         with open_local(record.source, self.context.roots, self.context.scratch) as path:
@@ -58,32 +77,35 @@ class Ingest(Stage[SourceWork]):
             interval = (record.source.start_us or 0, record.source.end_us)
             for piece in normalise(path, record.probe, self.settings.normalise, interval):
                 if isinstance(piece, DroppedClip):
-                    self._drop(record, piece)
+                    self._drop(record, self._name(record, piece, record.probe.kind), piece)
                 else:
-                    record.clips.append(self._spill(record, piece))
+                    self._take(record, piece)
 
-    def _drop(self, record: SourceWork, piece: DroppedClip) -> None:
-        source, kind = record.source, record.probe.kind if record.probe else "video"
-        name = clip_id(source.root, source.path, piece.start_us, piece.end_us, kind, "source")
-        record.reject(
-            name,
-            "clip",
-            self.name,
-            piece.reason,
-            piece.message,
-            value=piece.value,
-            threshold=piece.threshold,
-        )
-
-    def _spill(self, record: SourceWork, found: FoundClip) -> SpilledClip:
-        source = record.source
-        name = clip_id(source.root, source.path, found.start_us, found.end_us, found.kind, "source")
-        if (
-            found.kind == "video"
-            and draw_fraction(self.context.seed, name, "image_subset") < self.settings.image_fraction
-        ):
+    def _take(self, record: SourceWork, found: FoundClip) -> None:
+        name = self._name(record, found, found.kind)
+        dull = find_dull(found, self.settings.dull)
+        if dull is None and found.kind == "video" and self._goes_to_images(name):
             found = image_from_clip(found)
-            name = clip_id(source.root, source.path, found.start_us, found.end_us, found.kind, "source")
+            name = self._name(record, found, found.kind)
+            # A video may fade in from black; its first frame alone is then no image.
+            dull = find_dull(found, self.settings.dull)
+        if dull is None:
+            record.clips.append(self._spill(record, name, found))
+        else:
+            self._drop(record, name, dull)
+
+    def _goes_to_images(self, name: str) -> bool:
+        return draw_fraction(self.context.seed, name, "image_subset") < self.settings.image_fraction
+
+    def _name(self, record: SourceWork, piece: FoundClip | DroppedClip, kind: str) -> str:
+        source = record.source
+        return clip_id(source.root, source.path, piece.start_us, piece.end_us, kind, "source")
+
+    def _drop(self, record: SourceWork, name: str, why: DroppedClip | Dull) -> None:
+        record.reject(name, "clip", self.name, why.reason, why.message, value=why.value, threshold=why.threshold)
+
+    def _spill(self, record: SourceWork, name: str, found: FoundClip) -> SpilledClip:
+        source = record.source
         file = self.context.scratch / uuid.uuid4().hex
         file.write_bytes(found.data)
         row = FoundRow(

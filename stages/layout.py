@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from manifests.ids import draw_fraction
 from manifests.records import ClipRow, FoundRow
+from stages.near_duplicates import NearDuplicateSettings
 
 KINDS = ("video", "image")
 
@@ -26,6 +27,9 @@ class LayoutSettings(BaseModel, frozen=True, extra="forbid"):
         ge=2,
         description="with fewer groups nothing is held out: a split of one or two groups has no donors for deletion",
     )
+    near_duplicates: NearDuplicateSettings = Field(
+        default=NearDuplicateSettings(), description="clips that repeat one of another source"
+    )
 
     def part_size(self, kind: str) -> int:
         """Clips per part of a kind."""
@@ -38,6 +42,11 @@ class Found:
 
     row: FoundRow
     ingest_part: int
+
+
+def in_layout_order(found: Sequence[Found]) -> list[Found]:
+    """The clips as parts take them: videos first, then images, each as they were found."""
+    return sorted(found, key=lambda item: KINDS.index(item.row.kind))
 
 
 def split_groups(

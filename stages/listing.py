@@ -96,16 +96,19 @@ class Listing:
 def list_sources(inputs: Sequence[str], settings: ListingSettings) -> Listing:
     """List every source that `inputs` name; the list may be empty.
 
-    ValueError: an input does not exist or its protocol cannot be used, a pattern matches nothing, a listing file has no
-    `path` column or cannot be read, or two roots have the same alias.
+    ValueError: an input does not exist or its protocol cannot be used, a pattern matches nothing, two roots have the
+    same alias, or a listing file cannot be used (no `path` column, another encoding) and nothing else gives a source.
     """
     given = [parse_input(text) for text in inputs]
     roots = name_roots(given)
     collector = _Collector(roots, settings)
     for one, root in zip(given, roots, strict=True):
         collector.collect(one, root)
+    sources = collector.kept.sources()
+    if collector.bad_listings and not sources:
+        raise ValueError(collector.bad_listings[0])
     return Listing(
-        collector.kept.sources(),
+        sources,
         tuple(sorted(collector.refused, key=lambda one: (one.root, one.path, one.reason, one.message))),
         dict(sorted((named.alias, named.root.url) for named in roots)),
         collector.ignored,
@@ -116,6 +119,7 @@ class _Collector:
     def __init__(self, roots: Sequence[NamedRoot], settings: ListingSettings) -> None:
         self.refused: set[Refused] = set()
         self.ignored = 0
+        self.bad_listings: list[str] = []
         self._declared = sorted(
             (root for root in roots if root.declared), key=lambda root: (len(root.root.url), root.alias)
         )
@@ -129,9 +133,10 @@ class _Collector:
             self._walk(given, named)
             return
         found = named.root.look(given.path)
-        subject = printable(given.text)
+        # Not as the user wrote it: manifests hold no paths of one machine.
+        subject = f"{named.alias}/{printable(given.path)}"
         if isinstance(found, Problem):
-            self._refuse(named, found, subject, subject)
+            self._refuse(named, found, given.path, subject)
         else:
             self._take(named, found, subject)
 
@@ -184,12 +189,17 @@ class _Collector:
 
     def _take_rows(self, named: NamedRoot, listing: Found) -> None:
         name = PurePosixPath(listing.path).name
-        with store_errors(listing.path), named.root.open(listing, self._settings.archive_block_bytes) as stream:
-            data = stream.read()
+        try:
+            with store_errors(listing.path), named.root.open(listing, self._settings.archive_block_bytes) as stream:
+                data = stream.read()
+            rows = read_rows(name, data)
+        except (OSError, ValueError) as error:
+            self.bad_listings.append(str(error))
+            self.refused.add(Refused(printable(listing.path), "bad_listing", str(error), named.alias))
+            return
         folder = listing.path.rpartition("/")[0]
         placed = [
-            (row, row.problem if isinstance(row, BadRow) else self._place(named, folder, row.path))
-            for row in read_rows(name, data)
+            (row, row.problem if isinstance(row, BadRow) else self._place(named, folder, row.path)) for row in rows
         ]
         self._look_ahead(place for _, place in placed if not isinstance(place, Problem))
         for row, place in placed:

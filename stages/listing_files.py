@@ -203,9 +203,9 @@ def _text(column: str, values: Mapping[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _BadValue(f"has a {column} that is not text: {printable(str(value))}")
+        raise _BadValue(f"has a value for '{column}' that is not text: {printable(str(value))}")
     if not is_utf8(value):
-        raise _BadValue(f"has a {column} that {_UNREADABLE}")
+        raise _BadValue(f"has a value for '{column}' that {_UNREADABLE}")
     return value.strip() or None
 
 
@@ -213,7 +213,8 @@ def _microseconds(column: str, values: Mapping[str, Any]) -> int | None:
     value = values.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
-    refusal = _BadInterval(f"has a {column} that is not a number of seconds from 0: {printable(str(value))}")
+    sentence = f"has a value for '{column}' that is not a number of seconds from 0: {printable(str(value))}"
+    refusal = _BadInterval(sentence)
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise refusal
     try:

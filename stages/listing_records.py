@@ -17,6 +17,7 @@ Reason = Literal[
     "bad_name",
     "bad_row",
     "bad_interval",
+    "bad_listing",
     "damaged_archive",
     "compressed_archive",
 ]

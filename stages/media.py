@@ -47,6 +47,8 @@ costs three times as much. Without the second flag swscale halves the colour res
 
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _SEI_NAL_UNIT = 6
+_STRIP_PIXELS = 2**20
+"""Pixels of an image converted at a time: intermediate copies of a whole large one would take gigabytes."""
 
 
 class MediaSettings(BaseModel, frozen=True, extra="forbid"):
@@ -175,7 +177,13 @@ def decode_image(file: BinaryIO, max_pixels: int) -> Image:
     with open_image(file, max_pixels) as image:
         if image is None:
             raise MediaError("unreadable", "Not an image of a supported format.")
-        return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image)), dtype=np.uint8)
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        rgb = np.empty((image.height, image.width, 3), np.uint8)
+        rows = max(1, _STRIP_PIXELS // image.width)
+        for top in range(0, image.height, rows):
+            bottom = min(image.height, top + rows)
+            rgb[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, image.width, bottom))))
+        return rgb
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

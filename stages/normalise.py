@@ -74,7 +74,7 @@ def normalise(
 
     Raises:
         MediaError: after everything before the trouble was yielded: ``damaged`` (with the second at which it broke),
-            ``too_long``; else as `probe` or ``decode_error``.
+            ``too_long``; ``empty_interval`` when nothing was read; else as `probe` or ``decode_error``.
     """
     short_side = min(probe.width, probe.height)
     duration_us = probe.duration_us or 0
@@ -116,9 +116,13 @@ def _normalise_video(
     with path.open("rb") as file:
         frames = read_frames(file, source_fps, settings.media.max_pixels, settings.read)
         try:
+            empty = True
             for frame in _within(resample(frames, fps, 1 / source_fps), interval, fps):
+                empty = False
                 short_side = min(make_upright.source_size(frame.picture))
                 yield from assembler.push(replace(frame, picture=make_upright(frame.picture)), short_side)
+            if empty:
+                raise MediaError("empty_interval", _empty_interval_sentence(interval, probe.duration_us))
         except MediaError:
             yield from assembler.finish()
             raise
@@ -126,6 +130,13 @@ def _normalise_video(
             yield from assembler.finish()
         finally:
             assembler.abandon()
+
+
+def _empty_interval_sentence(interval: Interval, duration_us: int | None) -> str:
+    start_us, end_us = interval
+    end = "the end" if end_us is None else f"{end_us / MICROSECONDS:g} s"
+    length = "" if duration_us is None else f", which lasts {duration_us / MICROSECONDS:.2f} s"
+    return f"The interval from {start_us / MICROSECONDS:g} s to {end} holds no frame of the video{length}."
 
 
 def _within(frames: Iterable[GridFrame], interval: Interval, fps: Fraction) -> Iterator[GridFrame]:

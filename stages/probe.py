@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL.ExifTags import Base as ExifTag
 
-from stages.containers import MediaError, check_pixels, open_image, open_video
+from stages.containers import MediaError, check_pixels, open_image, open_video, unreadable
 from stages.media import MediaSettings
 from stages.upright import UPRIGHT, Orientation, believable_pixel_aspect, orientation_of, upright_size
 
@@ -80,23 +80,22 @@ def probe(path: Path, settings: MediaSettings) -> Probe:
     only), ``no_decoder``, ``too_large``, ``decode_error``.
     """
     if not path.exists():
-        raise MediaError("missing", f"There is no file {path.name}.")
+        raise MediaError("missing", "The file does not exist.")
     if not path.is_file():
         # Opening a pipe or a device could wait for ever.
-        raise MediaError("not_a_file", f"The source {path.name} is a folder or a device, not a file.")
+        raise MediaError("not_a_file", "The source is a folder or a device, not a file.")
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise MediaError("empty", "The file is empty (0 bytes).")
+            file.seek(0)
+            found = _probe_image(file, settings.max_pixels)
+            if found is not None:
+                return found
+            file.seek(0)
+            return _probe_video(file, settings.max_pixels)
     except OSError as error:
-        raise MediaError("unreadable", f"The file {path.name} cannot be opened ({error.strerror}).") from error
-    with file:
-        if not file.read(1):
-            raise MediaError("empty", f"The file {path.name} is empty.")
-        file.seek(0)
-        found = _probe_image(file, settings.max_pixels)
-        if found is not None:
-            return found
-        file.seek(0)
-        return _probe_video(file, settings.max_pixels)
+        raise unreadable(error) from error
 
 
 def _probe_image(file: BinaryIO, max_pixels: int) -> Probe | None:
@@ -138,7 +137,6 @@ def _first_picture(container: InputContainer, stream: VideoStream) -> tuple[Vide
     """The first picture that decodes, and the time stamps of the packets read."""
     picture: VideoFrame | None = None
     stamps: list[int] = []
-    reason = "the stream has no picture"
     try:
         for number, packet in enumerate(islice(container.demux(stream), PACKETS_TO_FIRST_PICTURE)):
             if packet.pts is not None:
@@ -146,14 +144,15 @@ def _first_picture(container: InputContainer, stream: VideoStream) -> tuple[Vide
             if picture is None:
                 try:
                     picture = next(iter(packet.decode()), None)
-                except av.FFmpegError as error:
-                    reason = error.strerror or reason
+                except av.FFmpegError:
+                    continue
             elif number >= PACKETS_TO_MEASURE:
                 break
-    except av.FFmpegError as error:
-        reason = error.strerror or reason
+    except av.FFmpegError:
+        # What came before the damage counts.
+        pass
     if picture is None:
-        raise MediaError("decode_error", f"No picture of the video can be decoded ({reason}).")
+        raise MediaError("decode_error", "No picture of the video can be decoded: its data is damaged or cut off.")
     return picture, stamps
 
 

@@ -48,6 +48,10 @@ class Propagate(Stage[ClipWork]):
     def _track(self, frames: Sequence[Image], tracks: Sequence[Track]) -> None:
         first = [track.masks.mask(0) for track in tracks]
         there = _transpose(self.tracker.track(frames, first), len(tracks))
+        if len(there[0]) != len(frames):
+            raise ValueError(
+                f"the tracker {self.tracker.info.name} gave masks for {len(there[0])} of {len(frames)} frames"
+            )
         last = [masks.mask(len(masks) - 1) for masks in there]
         back = self.tracker.track(_way_back(frames, self.settings.cycle_stride), last)
         returned: list[Mask] = last

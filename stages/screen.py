@@ -41,6 +41,7 @@ class Screen(Stage[ClipWork]):
     """Judges each entity track; background regions pass (the detector has judged them)."""
 
     name = "screen"
+    version = 2
     reads = ("tracks",)
     writes = ("tracks",)
     Settings = ScreenSettings
@@ -71,7 +72,8 @@ class Screen(Stage[ClipWork]):
         areas = track.masks.areas()
         shares = areas / frame_area
         visible = float(np.mean(areas > 0))
-        if visible < limits.min_visible:
+        # Without a single mask there is nothing to measure, also where `min_visible` is 0.
+        if visible == 0 or visible < limits.min_visible:
             return "min_visible", visible, limits.min_visible, f"seen in {visible:.0%} of the frames only"
         mean, largest = float(shares[areas > 0].mean()), float(shares.max())
         if mean < limits.min_area:

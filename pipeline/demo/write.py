@@ -23,7 +23,7 @@ from pipeline.demo.scenes import DEMO_SCENES, SHORT_SCENE, STILL_LIFE
 from pipeline.demo.specs import SceneSpec
 from pipeline.demo.truth import save_truth
 
-CONTENT_VERSION = 1
+CONTENT_VERSION = 2
 """Raised when any drawn pixel changes; older demo folders are then written anew."""
 
 MARKER = "demo.json"
@@ -58,7 +58,7 @@ def render_demo(
     scenes: int | None = None,
     size: tuple[int, int] = (720, 1280),
     seconds: float = 5.2,
-    fps: int = 20,
+    fps: int = 16,
     seed: int = 0,
     processes: int = 2,
 ) -> list[Path]:

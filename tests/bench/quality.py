@@ -1,101 +1,98 @@
-"""How well first masks are carried through the DAVIS sequences, and how fast.
+"""How good the masks, deletion pairs and captions of the default profile are, against ground truth.
 
-Run as ``python tests/bench/quality.py [DATA]``, where DATA holds ``davis/JPEGImages`` and ``davis/Annotations``
-(default: ``../shared/data`` beside the checkout). J is the mean intersection over union with the true masks, first and
-last frame left out as in the DAVIS benchmark; cycle is the overlap of the first mask with what comes back when the last
-one is carried backwards; ms/frame is the time of the forward pass on one core, learning the first frame included.
+Run as ``python tests/bench/quality.py [DATA] [--parts …]``. DATA holds ``davis/JPEGImages`` and ``davis/Annotations``
+(default: ``../shared/data`` beside the checkout; without it only what the demo can tell is measured). Tables go to
+standard output as Markdown and to ``bench/quality.md`` and ``bench/quality.json``; the exit code is 1 when a target is
+missed. The demo and the random scenes are rendered once into ``bench``; random scenes are unseen material: give another
+``--first-seed`` for others. Deletion pairs and captions are read from a fresh run of the pipeline.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read by the linear algebra library when numpy is first imported: one core, as in the pipeline's workers.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import cv2
-import numpy as np
+from quality_captions import caption_tables
+from quality_deletion import deletion_tables
+from quality_masks import carry, carry_scene, cycle_table, discovery_table, propagation_table
+from quality_material import Built, Scene, davis_sequences, demo_scenes, random_scenes, run_pipeline
+from quality_tables import Table
 
-from manifests.masks import Mask, iou
-from models.colour_tracker import ColourTracker
-from models.protocols import Image, Tracker
+from manifests.dataset import Dataset
+from stages.screen import ScreenSettings
 
-DEFAULT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@dataclass(frozen=True)
-class Result:
-    """Figures of one sequence."""
-
-    sequence: str
-    frames: int
-    mean_j: float
-    late_j: float
-    cycle: float
-    ms_per_frame: float
-
-
-def read_frames(folder: Path) -> list[Image]:
-    """The RGB frames of a sequence, in order."""
-    return [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in sorted(folder.glob("*.jpg"))]
-
-
-def read_masks(folder: Path) -> list[Mask]:
-    """The true masks of a sequence, in order."""
-    return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127 for path in sorted(folder.glob("*.png"))]
-
-
-def measure(tracker: Tracker, davis: Path, sequence: str) -> Result:
-    """Carry the true first mask through a sequence, and the last mask found back to its start."""
-    frames = read_frames(davis / "JPEGImages" / sequence)
-    truth = read_masks(davis / "Annotations" / sequence)
-    start = time.process_time()
-    found = [masks[0] for masks in tracker.track(frames, truth[:1])]
-    seconds = time.process_time() - start
-    *_, (returned,) = tracker.track(frames[::-1], found[-1:])
-    overlaps = [iou(mask, true) for mask, true in zip(found, truth, strict=True)][1:-1]
-    return Result(
-        sequence=sequence,
-        frames=len(frames),
-        mean_j=float(np.mean(overlaps)),
-        late_j=float(np.mean(overlaps[-len(overlaps) // 4 :])),
-        cycle=iou(truth[0], returned),
-        ms_per_frame=1000 * seconds / (len(frames) - 1),
-    )
+CHECKOUT = Path(__file__).resolve().parents[2]
+PARTS = ("masks", "deletion", "captions")
 
 
 def main() -> int:
-    """Print one line per sequence and their mean; 1 when the data is not there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="?", type=Path, default=DEFAULT_DATA, help="folder that holds davis/")
-    davis = parser.parse_args().data / "davis"
-    if not davis.is_dir():
-        print(f"no DAVIS sequences in {davis}", file=sys.stderr)
-        return 1
+    """Measure the parts asked for; 1 when a target is missed."""
+    arguments = _parser().parse_args()
     cv2.setNumThreads(1)
-    print(f"{'sequence':16s} frames  mean J  last quarter  cycle  ms/frame")
-    results = []
-    for folder in sorted((davis / "JPEGImages").iterdir()):
-        results.append(measure(ColourTracker(), davis, folder.name))
-        print_row(results[-1])
-    frames = sum(result.frames for result in results)
-    means = np.mean([[r.mean_j, r.late_j, r.cycle, r.ms_per_frame] for r in results], axis=0)
-    print_row(Result("mean", frames, *means.tolist()))
-    return 0
-
-
-def print_row(result: Result) -> None:
-    """One line of the table."""
-    print(
-        f"{result.sequence:16s} {result.frames:6d} {result.mean_j:7.3f} {result.late_j:13.3f} {result.cycle:6.3f} "
-        f"{result.ms_per_frame:9.1f}",
-        flush=True,
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = demo_scenes(folder / "demo")
+    scenes += random_scenes(folder / f"random-{arguments.first_seed}", arguments.first_seed, arguments.scenes)
+    tables: list[Table] = []
+    for table in _tables(arguments, scenes):
+        print(table.markdown(), flush=True)
+        tables.append(table)
+    (folder / "quality.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+    (folder / "quality.json").write_text(
+        json.dumps([table.document() for table in tables], indent=1, default=float), encoding="utf-8"
     )
+    missed = [target for table in tables for target in table.targets if not target.reached]
+    print(f"{len(missed)} of {sum(len(table.targets) for table in tables)} targets missed")
+    return 1 if missed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = CHECKOUT.parent / "shared" / "data"
+    parser.add_argument("data", nargs="?", type=Path, default=data, help="folder that holds davis/")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--scenes", type=int, default=20, help="random scenes beside the demo")
+    parser.add_argument("--first-seed", type=int, default=2000, help="seed of the first random scene")
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / "bench", help="where scenes and tables are written")
+    parser.add_argument("--dataset", type=Path, help="a run on these scenes to read instead of making one")
+    return parser
+
+
+def _tables(arguments: argparse.Namespace, scenes: list[Scene]) -> Iterator[Table]:
+    if "masks" in arguments.parts:
+        yield from _mask_tables(arguments.data / "davis", scenes)
+    if "deletion" in arguments.parts or "captions" in arguments.parts:
+        out = arguments.dataset or arguments.folder / "out"
+        if arguments.dataset is None:
+            inputs = {scene.group: scene.file.parent for scene in scenes}
+            run_pipeline(inputs, out)
+        built = Built(Dataset(out), scenes)
+        if "deletion" in arguments.parts:
+            yield from deletion_tables(built)
+        if "captions" in arguments.parts:
+            yield from caption_tables(built)
+
+
+def _mask_tables(davis: Path, scenes: list[Scene]) -> Iterator[Table]:
+    groups = {}
+    sequences = davis_sequences(davis) if davis.is_dir() else []
+    if sequences:
+        groups["davis"] = [f for s in sequences for f in carry(s.name, s.frames, [s.truth])]
+        yield propagation_table("Propagation from the true first mask, DAVIS", groups["davis"], judged=True)
+    for name in ("demo", "random"):
+        groups[name] = [f for scene in scenes if scene.group == name for f in carry_scene(scene)]
+        if groups[name]:
+            yield propagation_table(f"Propagation from the true first mask, {name}", groups[name], judged=False)
+    yield cycle_table(groups, ScreenSettings().min_stability)
+    yield discovery_table(sequences, scenes)
 
 
 if __name__ == "__main__":

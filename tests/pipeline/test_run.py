@@ -207,6 +207,16 @@ def test_a_changed_source_is_named_and_not_taken(copy: Path, inputs: Path, confi
     assert data_files(copy) == before
 
 
+def test_the_datasets_own_pictures_are_no_sources(inputs: Path, config: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(inputs, tmp_path / "in"))
+    for _ in range(2):
+        result = vivid("shards", folder, "--out", folder / "out", "--config", config, "--local")
+        assert result.returncode == 0, result.stderr
+        assert vivid("inspect", folder / "out").returncode == 0
+    assert "nothing to do" in result.stdout
+    assert len(Dataset(folder / "out").table("sources")) == 7
+
+
 def test_limit_then_the_rest(inputs: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert vivid("shards", inputs, "--out", out, "--config", config, "--local", "--limit", "2").returncode == 0

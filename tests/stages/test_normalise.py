@@ -89,12 +89,17 @@ def test_frozen_and_black_clips_show_in_their_facts(tmp_path):
     assert pieces(write_video(tmp_path / "c.mp4", [black] * 15))[0].mean_luma < 1
 
 
-def test_difference_hash_is_the_textbook_one():
+def test_difference_hash_says_where_it_gets_brighter():
     ramp = np.tile(np.arange(90, dtype=np.uint8), (80, 1))
-    assert difference_hash(ramp) == "f" * 16
+    across, down = (1 << 64) - (1 << 15), (1 << 15) - 1
+    assert difference_hash(ramp) == f"{across:016x}"
     assert difference_hash(ramp[:, ::-1].copy()) == "0" * 16
-    half = np.where(np.arange(80)[:, None] < 40, ramp, ramp[:, ::-1]).astype(np.uint8)
-    assert difference_hash(half) == "f" * 8 + "0" * 8
+    assert difference_hash(ramp.T.copy()) == f"{down:016x}"
+    both = np.add.outer(np.arange(80), np.arange(90)).astype(np.uint8)
+    assert difference_hash(both) == "f" * 16
+    upper_three_rows = np.where(np.arange(84)[:, None] < 36, ramp[0], ramp[0, ::-1]).astype(np.uint8)
+    assert int(difference_hash(upper_three_rows), 16) >> 15 == ((1 << 21) - 1) << 28
+    assert difference_hash(np.full((80, 90), 77, np.uint8)) == "0" * 16
 
 
 def test_long_scenes_are_split_into_consecutive_pieces(tmp_path):
