@@ -46,8 +46,8 @@ lint: $(VENV)/dev ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/dev ## measured figures, as ratios within one run
-	$(BIN)/python tests/bench/quality.py
+bench: $(VENV)/dev ## speed, as ratios within one run (table and bench/speed.json)
+	$(BIN)/python tests/bench/speed.py $(ARGS)
 
 bench-quality: $(VENV)/dev ## masks, deletion pairs and captions against ground truth (tables in bench/)
 	$(BIN)/python tests/bench/quality.py $(ARGS)
