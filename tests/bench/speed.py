@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS))
+# The checkout first: the tests have folders of the packages' names.
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import cv2  # noqa: E402
 import psutil  # noqa: E402

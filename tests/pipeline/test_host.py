@@ -52,8 +52,9 @@ def make_host(tmp_path: Path) -> Iterator[HostMaker]:
 
 
 def processes() -> list[psutil.Process]:
-    """Living processes that were started from this one."""
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    """Living processes that were started from this one, but for the helper of Python's own multiprocessing."""
+    living = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in living if "multiprocessing.resource_tracker" not in " ".join(p.cmdline())]
 
 
 def sleepers() -> list[psutil.Process]:

@@ -117,6 +117,8 @@ def test_an_image_repeats_images_and_first_frames_but_no_video_repeats_an_image(
     assert copies([original, still]) == {still.clip_id: (original.clip_id, 2)}
     assert copies([still, again]) == {again.clip_id: (still.clip_id, bits_between(still, again))}
     assert not copies([still, original])
+    lenient = NearDuplicateSettings(max_duration_difference=100, max_luma_difference=255, motion_slack=255)
+    assert not copies([still, original], settings=lenient)
     assert not copies([original, image(width=700)])
     assert not copies([image(mean_luma=200.0), image(mean_luma=50.0)])
 
