@@ -20,7 +20,7 @@ from stages.stage import Context
 
 from faulty_stages import FAULTS, FOREVER_S, Item, Slow  # isort: skip - beside this file
 
-DEADLINE_S = 0.6
+DEADLINE_S = 2.0
 MEMORY_BYTES = 320 * 2**20
 PAYLOAD = bytes(4 * 2**20)
 """More than a socket holds: sending it waits for the reader."""
