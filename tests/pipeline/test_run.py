@@ -145,7 +145,7 @@ def test_running_again_does_nothing(copy: Path, inputs: Path, config: Path) -> N
     assert data_files(copy) == before
 
 
-def test_listing_order_and_a_bucket_make_no_difference(done: Path, inputs: Path, config: Path, tmp_path: Path) -> None:
+def test_listing_order_makes_no_difference(done: Path, inputs: Path, config: Path, tmp_path: Path) -> None:
     files = sorted(path for path in inputs.iterdir() if path.suffix in (".mp4", ".jpg"))
     shuffled = inputs.parent / "shuffled.txt"
     shuffled.write_text("".join(f"{path.name}\n" for path in [*files[3:], *files[:3]]))
