@@ -100,14 +100,6 @@ def global_homographies(
     return _measure(grays, None, exclude, settings or HomographySettings(), point_flow or LucasKanade())
 
 
-def warp_mask(mask: Mask, homography: Matrix) -> Mask:
-    """The mask moved by a homography, cut where it leaves the frame."""
-    height, width = mask.shape
-    # Moving grey levels and cutting at the middle keeps straight edges straight; nearest neighbours would jag them.
-    moved = cv2.warpPerspective(mask.astype(np.uint8) * 255, homography, (width, height), flags=cv2.INTER_LINEAR)
-    return np.asarray(moved > 127)
-
-
 def _outline(region: Mask) -> Points | None:
     """Corners (n, 2) of the region's convex hull, grown by half a pixel to enclose some area; None when it is empty."""
     rows, columns = np.nonzero(region)

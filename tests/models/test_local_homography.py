@@ -9,7 +9,6 @@ from models.local_homography import (
     HomographySettings,
     background_homographies,
     global_homographies,
-    warp_mask,
 )
 from models.weighted_homography import map_points
 
@@ -184,28 +183,6 @@ def test_another_point_flow_can_take_over() -> None:
     frames = [_texture(HEIGHT, WIDTH)] * 4
     found = background_homographies(frames, _region(), point_flow=shift)
     np.testing.assert_allclose(found[-1], [[1, 0, 3], [0, 1, 0], [0, 0, 1]], atol=1e-3)
-
-
-def test_a_warped_mask_moves_and_is_cut_at_the_frame() -> None:
-    mask = np.zeros((40, 60), np.bool_)
-    mask[10:20, 40:58] = True
-    assert np.array_equal(warp_mask(mask, np.eye(3)), mask)
-    moved = warp_mask(mask, np.array([[1.0, 0, 6], [0, 1, 3], [0, 0, 1]]))
-    expected = np.zeros_like(mask)
-    expected[13:23, 46:60] = True
-    assert np.array_equal(moved, expected)
-    assert not warp_mask(mask, np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])).any()
-
-
-def test_a_slanted_edge_stays_straight() -> None:
-    mask = np.zeros((200, 200), np.bool_)
-    mask[50:150, 50:150] = True
-    turn = cv2.getRotationMatrix2D((99.5, 99.5), 7, 1.0)
-    turned = warp_mask(mask, np.vstack([turn, [0, 0, 1]]))
-    heights = turned[:, 70:130].argmax(axis=0).astype(np.float64)
-    columns = np.arange(70, 130)
-    line = np.polynomial.Polynomial.fit(columns, heights, 1)
-    assert np.abs(heights - line(columns)).max() < 0.8
 
 
 def test_a_static_camera_stays_put_on_a_real_clip(shared_data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from small_work import block
@@ -92,3 +93,25 @@ def test_impossible_scales_and_matrices_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             warp(RAGGED, matrix)
+
+
+def test_a_warped_mask_moves_and_is_cut_at_the_frame() -> None:
+    mask = np.zeros((40, 60), np.bool_)
+    mask[10:20, 40:58] = True
+    assert np.array_equal(warp(mask, np.eye(3)), mask)
+    moved = warp(mask, np.array([[1.0, 0, 6], [0, 1, 3], [0, 0, 1]]))
+    expected = np.zeros_like(mask)
+    expected[13:23, 46:60] = True
+    assert np.array_equal(moved, expected)
+    assert not warp(mask, np.array([[1.0, 0, 500], [0, 1, 0], [0, 0, 1]])).any()
+
+
+def test_a_slanted_edge_stays_straight() -> None:
+    mask = np.zeros((200, 200), np.bool_)
+    mask[50:150, 50:150] = True
+    turn = cv2.getRotationMatrix2D((99.5, 99.5), 7, 1.0)
+    turned = warp(mask, np.vstack([turn, [0, 0, 1]]))
+    heights = turned[:, 70:130].argmax(axis=0).astype(np.float64)
+    columns = np.arange(70, 130)
+    line = np.polynomial.Polynomial.fit(columns, heights, 1)
+    assert np.abs(heights - line(columns)).max() < 0.8
