@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ from models.caption_templates import Change, Edge, Shape, Size
 from models.movement import MovementSettings, absence, movement
 from models.palette import ColourSettings, palette, surface_pixels
 from models.phrasing import Action, Description, write_captions
-from models.protocols import Captions, EntityView, Image, ModelInfo
+from models.protocols import Captions, EntityView, Image, ModelInfo, NoCaptions
 
 
 class AttributeSettings(BaseModel, frozen=True, extra="forbid"):
@@ -101,9 +102,15 @@ class AttributeCaptioner:
     def __init__(self, settings: AttributeSettings | None = None) -> None:
         self._settings = settings or AttributeSettings()
 
-    def caption(self, view: EntityView) -> Captions:
-        """Captions of the entity. Raises ValueError when no mask shows it or its tag holds no word."""
-        return write_captions(describe(view, self._settings), view.seed, view.key)
+    def caption(self, views: Sequence[EntityView]) -> list[Captions | NoCaptions]:
+        """Captions of each entity; none where no mask shows it or its tag holds no word."""
+        return [self._captions(view) for view in views]
+
+    def _captions(self, view: EntityView) -> Captions | NoCaptions:
+        try:
+            return write_captions(describe(view, self._settings), view.seed, view.key)
+        except ValueError as error:
+            return NoCaptions("no_caption", str(error))
 
 
 def describe(view: EntityView, settings: AttributeSettings) -> Description:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from manifests.masks import Mask
 from models.border_cues import Map
 from models.proposals import Proposal, ProposalSettings, overlap, propose
-from models.protocols import Detection, Image, ModelInfo, Tag
+from models.protocols import Detection, Image, ModelInfo, Tag, Tags
 from models.saliency import Saliency, SaliencySettings, find_saliency, work_copy
 
 REVISION = "3"
@@ -96,21 +96,27 @@ class MotionDiscovery:
         self.lookahead = max(settings.saliency.steps) + 1
         self.info = ModelInfo("motion_discovery", REVISION)
 
-    def tag(self, frames: Sequence[Image]) -> tuple[list[Tag], list[Tag]]:
-        """ "object" and "background", each only where there is one. `frames` are the clip's first ones, of one size.
+    def tag(self, clips: Sequence[Sequence[Image]]) -> list[Tags]:
+        """ "object" and "background", each only where there is one. A clip's frames are its first ones, of one size.
 
         Raises ValueError when there is no frame or when sizes differ.
         """
+        return [self._tags(frames) for frames in clips]
+
+    def _tags(self, frames: Sequence[Image]) -> Tags:
         scene = self._scene(frames)
         entities = [Tag(ENTITY_TAG, scene.entities[0].score)] if scene.entities else []
         regions = [Tag(BACKGROUND_TAG, float(scene.free.mean()))] if scene.free.any() else []
-        return entities, regions
+        return Tags(entities, regions)
 
-    def detect(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
+    def detect(self, clips: Sequence[Sequence[Image]], tags: Sequence[Sequence[str]]) -> list[list[Detection]]:
         """For "object" up to `max_entities` seeds to be refined, best first; for "background" one finished mask.
 
         The background's score is its share of the frame. Other tags find nothing. Raises as `tag` does.
         """
+        return [self._detections(frames, names) for frames, names in zip(clips, tags, strict=True)]
+
+    def _detections(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
         scene = self._scene(frames)
         size = frames[0].shape[:2]
         found: list[Detection] = []

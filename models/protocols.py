@@ -40,6 +40,15 @@ class Tag:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """What is in one clip: entities, background regions, and words of neither vocabulary."""
+
+    entities: list[Tag]
+    background: list[Tag]
+    others: list[Tag] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Detection:
     """A box with its tag.
 
@@ -59,8 +68,8 @@ class Tagger(Protocol):
 
     info: ModelInfo
 
-    def tag(self, frames: Sequence[Image]) -> tuple[list[Tag], list[Tag]]:
-        """(entity tags, background tags) of frames[0]; later frames may be looked at (an image has one frame)."""
+    def tag(self, clips: Sequence[Sequence[Image]]) -> list[Tags]:
+        """Tags of each clip's first frame; later frames may be looked at (an image has one frame)."""
         ...
 
 
@@ -69,8 +78,8 @@ class Detector(Protocol):
 
     info: ModelInfo
 
-    def detect(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
-        """Detections of `tags` in frames[0], best first; later frames may be looked at."""
+    def detect(self, clips: Sequence[Sequence[Image]], tags: Sequence[Sequence[str]]) -> list[list[Detection]]:
+        """For each clip the detections of its `tags` in its first frame, best first; later frames may be looked at."""
         ...
 
 
@@ -132,11 +141,29 @@ class Captions:
     long: str
 
 
+@dataclass(frozen=True)
+class NoCaptions:
+    """The captioner has no answer: a short code, and one sentence for a person."""
+
+    reason: str
+    message: str
+
+
 class Captioner(Protocol):
     """Writes the three captions of an entity."""
 
     info: ModelInfo
 
-    def caption(self, view: EntityView) -> Captions:
-        """Captions of the entity. Raises ValueError with one sentence when it has no answer."""
+    def caption(self, views: Sequence[EntityView]) -> list[Captions | NoCaptions]:
+        """Captions of each entity, or why it has none. The views may be of several clips."""
+        ...
+
+
+class Scorer(Protocol):
+    """Says how well a text fits a picture."""
+
+    info: ModelInfo
+
+    def score(self, images: Sequence[Image], texts: Sequence[str]) -> list[float]:
+        """One score per pair of image and text, 0 (nothing in common) to 100."""
         ...

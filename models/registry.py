@@ -1,22 +1,40 @@
 """Names of models, as configurations use them, and how to make one.
 
-A model class takes one pydantic settings object (`Settings`, a class attribute) and carries `info`. A name of the form
-``package.module:Class`` uses a class of your own. Classes are imported only when used, so that the core install needs
-no torch.
+A model class takes one pydantic settings object (`Settings`, a class attribute) and carries `info`. Settings of a network
+have a field `weights`, the name of an entry in the list of weights; its class is called with (settings, weights,
+placement). A name of the form ``package.module:Class`` uses a class of your own. Classes are imported only when used,
+so that the core install needs no torch.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
+
+from models.placement import DeviceChoice, place
+from models.weights import WeightsList, weights_folder
 
 NAMES: dict[str, str] = {
     "motion_discovery": "models.discovery:MotionDiscovery",
     "grabcut": "models.grabcut:GrabCutSegmenter",
     "colour_tracker": "models.colour_tracker:ColourTracker",
     "attributes": "models.attributes:AttributeCaptioner",
+    "lucas_kanade": "models.point_flow:LucasKanade",
+    "yolox": "models.yolox:Yolox",
+    "motion_grabcut": "models.motion_grabcut:MotionGrabCut",
+    "ram": "models.ram:RamTagger",
+    "grounding_dino": "models.grounding_dino:GroundingDino",
+    "sam2": "models.sam2:Sam2Segmenter",
+    "sam2_tracker": "models.sam2_tracker:Sam2Tracker",
+    "raft": "models.raft:RaftFlow",
+    "internvl": "models.internvl:InternVLCaptioner",
+    "openai_captioner": "models.openai_captioner:OpenAICaptioner",
+    "clip": "models.clip:ClipScorer",
 }
 
 
@@ -41,10 +59,34 @@ def model_class(name: str) -> Any:
         raise ValueError(f"model '{name}' cannot be imported: {error}") from error
 
 
-def make_model(choice: ModelChoice) -> Any:
-    """The model of a choice. Raises ValueError (pydantic's included) when its settings are wrong."""
+@dataclass(frozen=True)
+class ModelResources:
+    """What a worker gives its networks: the folder of weights, and a device per model name."""
+
+    folder: Path = field(default_factory=weights_folder)
+    devices: Mapping[str, DeviceChoice] = field(default_factory=dict)
+
+    def device(self, name: str) -> DeviceChoice:
+        """The choice for a model; `default` stands for those without their own."""
+        return self.devices.get(name) or self.devices.get("default") or DeviceChoice()
+
+
+def weights_of(choice: ModelChoice) -> str | None:
+    """Name of the weight a model needs, None for one without."""
+    name = getattr(model_class(choice.name).Settings.model_validate(choice.settings), "weights", None)
+    return None if name is None else str(name)
+
+
+def make_model(choice: ModelChoice, resources: ModelResources | None = None) -> Any:
+    """The model of a choice. Raises ValueError (pydantic's and WeightsError too) when settings or weights are wrong."""
     cls = model_class(choice.name)
-    return cls(cls.Settings.model_validate(choice.settings))
+    settings = cls.Settings.model_validate(choice.settings)
+    name = getattr(settings, "weights", None)
+    if name is None:
+        return cls(settings)
+    resources = resources or ModelResources()
+    weights = WeightsList(resources.folder).find(name)
+    return cls(settings, weights, place(resources.device(choice.name)))
 
 
 def full_settings(choice: ModelChoice) -> dict[str, Any]:

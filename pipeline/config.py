@@ -17,6 +17,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from models.placement import DeviceChoice
 from models.registry import NAMES as MODELS
 from models.registry import ModelChoice, full_settings, model_class
 from pipeline.registry import stage_class, suggestion
@@ -77,6 +78,9 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     layout: LayoutSettings = Field(default=LayoutSettings(), description="parts and splits")
     donors: DonorSettings = Field(default=DonorSettings(), description="bank of shapes for deletion")
     stages: dict[str, dict[str, Any]] = Field(default_factory=dict, description="settings of each stage by its name")
+    devices: dict[str, DeviceChoice] = Field(
+        default_factory=dict, description="device and number format per model name; `default` for all others"
+    )
     pools: dict[str, tuple[Pool, ...]] = Field(description="pools of each phase; the chain of a phase is their stages")
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from typing import Protocol
 from manifests.commits import Commit
 from manifests.records import RejectRow
 from manifests.storage import Store
+from models.registry import ModelResources
 from pipeline.config import Pool
 from stages.stage import Record, Reject
 
@@ -26,6 +27,7 @@ class PhaseSpec:
     settings: dict[str, dict[str, object]]
     """Settings of each stage by name."""
     bank: str | None = None
+    models: ModelResources = field(default_factory=ModelResources)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class PoolWorker:
         self.store = open_store(spec.url)
         scratch = self.store.scratch().parent
         chain = tuple((name, dict(spec.settings.get(name, {}))) for name in self.pool.stages)
-        context = Context(self.store, scratch, spec.seed, spec.roots, spec.bank)
+        context = Context(self.store, scratch, spec.seed, spec.roots, spec.bank, spec.models)
         with storage_errors("write to", spec.url):
             self.host = WorkerHost(Setup(chain, context), host_settings(spec, pool_index))
 

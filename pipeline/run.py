@@ -18,6 +18,7 @@ from manifests.commits import Commit, sweep
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from manifests.summary import failed_ids, write_summary
+from models.registry import ModelResources
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import bind, bind_roots
 from pipeline.config import Config, Pool
@@ -74,6 +75,7 @@ class Run:
         self.store, self.config, self.options, self.console = store, config, options, console
         self.epoch = epoch
         self.roots: dict[str, str] = {}
+        self.models = ModelResources(devices=config.devices)
         self.committed = 0
         self.missing = 0
 
@@ -117,7 +119,9 @@ class Run:
             return
         pools = tuple(self._sized(pool) for pool in self.config.pools[phase])
         settings = {name: self.config.stage_settings(name) for name in self.config.chain(phase)}
-        spec = PhaseSpec(phase, self.store.url, self.epoch, self.config.seed, self.roots, pools, settings, bank)
+        spec = PhaseSpec(
+            phase, self.store.url, self.epoch, self.config.seed, self.roots, pools, settings, bank, self.models
+        )
         sizes = {item.part: len(item.records) for item in items}
         with PhaseProgress(phase, UNITS[phase], sum(sizes.values()), self.console) as progress:
             for commit in self._commits(spec, items):

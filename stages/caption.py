@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 
 from manifests.ids import track_id
 from manifests.masks import Mask
-from models.protocols import Captioner, EntityView, Image
+from models.protocols import Captioner, EntityView, Image, NoCaptions
 from models.registry import ModelChoice, make_model
-from stages.stage import Context, Stage
+from stages.stage import Context, Stage, groups
 from stages.work import ClipWork, Track
 
 
@@ -35,19 +35,22 @@ class Caption(Stage[ClipWork]):
 
     def setup(self, context: Context) -> None:
         super().setup(context)
-        self.captioner: Captioner = make_model(self.settings.captioner)
+        self.captioner: Captioner = make_model(self.settings.captioner, context.models)
 
     def run(self, records: Sequence[ClipWork]) -> None:
-        for record in records:
-            for track in record.of_role("entity"):
-                view = self._view(record, track)
-                try:
-                    track.captions = self.captioner.caption(view)
-                except ValueError as error:
-                    record.reject(view.key, "track", self.name, "no_caption", str(error), state="failed")
-                    record.tracks.remove(track)
-                else:
-                    track.stamp("captioner", self.captioner.info)
+        for group in groups(records, self.captioner):
+            self._caption(group)
+
+    def _caption(self, records: Sequence[ClipWork]) -> None:
+        entities = [(record, track) for record in records for track in record.of_role("entity")]
+        views = [self._view(record, track) for record, track in entities]
+        for (record, track), view, answer in zip(entities, views, self.captioner.caption(views), strict=True):
+            if isinstance(answer, NoCaptions):
+                record.reject(view.key, "track", self.name, answer.reason, answer.message, state="failed")
+                record.tracks.remove(track)
+            else:
+                track.captions = answer
+                track.stamp("captioner", self.captioner.info)
 
     def _view(self, record: ClipWork, track: Track) -> EntityView:
         frames, count = record.decoded(), record.clip.num_frames

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from models.protocols import Detector
 from models.registry import ModelChoice, make_model
-from stages.stage import Context, Stage
+from stages.stage import Context, Stage, groups
 from stages.work import ClipWork
 
 
@@ -33,15 +33,19 @@ class Detect(Stage[ClipWork]):
 
     def setup(self, context: Context) -> None:
         super().setup(context)
-        self.detector: Detector = make_model(self.settings.detector)
+        self.detector: Detector = make_model(self.settings.detector, context.models)
 
     def run(self, records: Sequence[ClipWork]) -> None:
-        for record in records:
-            frames = record.decoded()[: self.settings.lookahead]
-            entities = self.detector.detect(frames, [tag.name for tag in record.entity_tags])
-            regions = self.detector.detect(frames, [tag.name for tag in record.background_tags])
-            record.entities = [d for d in entities if d.score >= self.settings.min_score][: self.settings.max_entities]
-            record.regions = [d for d in regions if d.score >= self.settings.min_score][: self.settings.max_regions]
+        for group in groups(records, self.detector):
+            self._detect(group)
+
+    def _detect(self, records: Sequence[ClipWork]) -> None:
+        clips = [record.decoded()[: self.settings.lookahead] for record in records]
+        entities = self.detector.detect(clips, [[tag.name for tag in record.entity_tags] for record in records])
+        regions = self.detector.detect(clips, [[tag.name for tag in record.background_tags] for record in records])
+        for record, things, places in zip(records, entities, regions, strict=True):
+            record.entities = [d for d in things if d.score >= self.settings.min_score][: self.settings.max_entities]
+            record.regions = [d for d in places if d.score >= self.settings.min_score][: self.settings.max_regions]
             if not record.entities:
                 record.reject(
                     f"{record.id} entity", "track", self.name, "no_entity", "nothing stands out from the background"

@@ -37,7 +37,7 @@ class Propagate(Stage[ClipWork]):
 
     def setup(self, context: Context) -> None:
         super().setup(context)
-        self.tracker: Tracker = make_model(self.settings.tracker)
+        self.tracker: Tracker = make_model(self.settings.tracker, context.models)
 
     def run(self, records: Sequence[ClipWork]) -> None:
         for record in records:

@@ -39,7 +39,7 @@ class Segment(Stage[ClipWork]):
 
     def setup(self, context: Context) -> None:
         super().setup(context)
-        self.segmenter: Segmenter = make_model(self.settings.segmenter)
+        self.segmenter: Segmenter = make_model(self.settings.segmenter, context.models)
 
     def run(self, records: Sequence[ClipWork]) -> None:
         for record in records:

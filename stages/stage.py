@@ -7,7 +7,7 @@ the worker host turns them into a row of `rejects`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -15,6 +15,7 @@ from typing import ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from manifests.storage import Store
+from models.registry import ModelResources
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Context:
     """URL of every input root by alias."""
     bank: str | None = None
     """The donor bank's file (COMPOSE only)."""
+    models: ModelResources = field(default_factory=ModelResources)
+    """Where weights lie, and which device each network uses."""
 
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -114,6 +117,18 @@ class Stage(Generic[RecordT]):
 
     def close(self) -> None:
         """Called once when the worker ends: free the device."""
+
+
+def groups(records: Sequence[RecordT], model: object) -> Iterator[Sequence[RecordT]]:
+    """Records as a model wants them: all together when it says ``batched = True``, else one by one.
+
+    One by one each record is taken out of the sequence just before its turn, which seeds OpenCV's generator for it.
+    """
+    if getattr(model, "batched", False):
+        yield records
+        return
+    for index in range(len(records)):
+        yield records[index : index + 1]
 
 
 def check_chain(stages: Sequence[type[Stage[RecordT]]], given: Sequence[str]) -> None:

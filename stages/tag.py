@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from models.protocols import Tagger
 from models.registry import ModelChoice, make_model
-from stages.stage import Context, Stage
+from stages.stage import Context, Stage, groups
 from stages.work import ClipWork
 
 
@@ -24,15 +24,17 @@ class Tagging(Stage[ClipWork]):
 
     name = "tag"
     reads = ("frames",)
-    writes = ("entity_tags", "background_tags")
+    writes = ("entity_tags", "background_tags", "other_tags")
     Settings = TagSettings
     settings: TagSettings
 
     def setup(self, context: Context) -> None:
         super().setup(context)
-        self.tagger: Tagger = make_model(self.settings.tagger)
+        self.tagger: Tagger = make_model(self.settings.tagger, context.models)
 
     def run(self, records: Sequence[ClipWork]) -> None:
-        for record in records:
-            frames = record.decoded()[: self.settings.lookahead]
-            record.entity_tags, record.background_tags = self.tagger.tag(frames)
+        for group in groups(records, self.tagger):
+            clips = [record.decoded()[: self.settings.lookahead] for record in group]
+            for record, tags in zip(group, self.tagger.tag(clips), strict=True):
+                record.entity_tags, record.background_tags = tags.entities, tags.background
+                record.other_tags = tags.others

@@ -107,6 +107,7 @@ class ClipWork(Record):
     frames: list[Image] | None = None
     entity_tags: list[Tag] = field(default_factory=list)
     background_tags: list[Tag] = field(default_factory=list)
+    other_tags: list[Tag] = field(default_factory=list)
     entities: list[Detection] = field(default_factory=list)
     regions: list[Detection] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)

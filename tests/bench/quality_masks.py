@@ -102,7 +102,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def first_masks(frames: Sequence[Image]) -> list[Mask]:
     """The masks of the best detections of the default models."""
-    found = MotionDiscovery(DiscoverySettings(max_entities=TOP)).detect(frames, [ENTITY_TAG])
+    found = MotionDiscovery(DiscoverySettings(max_entities=TOP)).detect([frames], [[ENTITY_TAG]])[0]
     return GrabCutSegmenter(GrabCutSettings()).segment(frames[0], found)
 
 

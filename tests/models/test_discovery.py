@@ -45,16 +45,16 @@ def test_a_moving_thing_is_the_entity_and_the_rest_background(
     discovery: MotionDiscovery, height: int, width: int, num_frames: int
 ) -> None:
     frames, disc = crossing(height, width, num_frames)
-    entity_tags, background_tags = discovery.tag(frames)
-    assert [tag.name for tag in entity_tags] == ["object"]
-    assert [tag.name for tag in background_tags] == ["background"]
-    entities = discovery.detect(frames, ["object"])
-    assert entities[0].score == entity_tags[0].score
+    (tags,) = discovery.tag([frames])
+    assert [tag.name for tag in tags.entities] == ["object"]
+    assert [tag.name for tag in tags.background] == ["background"]
+    entities = discovery.detect([frames], [["object"]])[0]
+    assert entities[0].score == tags.entities[0].score
     assert entities[0].seed is not None
     assert entities[0].seed.shape == (height, width)
     (mask,) = GrabCutSegmenter(GrabCutSettings()).segment(frames[0], entities[:1])
     assert iou(mask, disc) > 0.75
-    (background,) = discovery.detect(frames, ["background"])
+    (background,) = discovery.detect([frames], [["background"]])[0]
     assert not background.refine
     assert background.seed is not None
     assert background.seed.mean() > 0.4
@@ -63,8 +63,8 @@ def test_a_moving_thing_is_the_entity_and_the_rest_background(
 
 def test_an_image_gets_low_scores(discovery: MotionDiscovery) -> None:
     frames, disc = crossing(360, 640, 12)
-    moving = discovery.detect(frames, ["object"])[0]
-    still = discovery.detect(frames[:1], ["object"])[0]
+    moving = discovery.detect([frames], [["object"]])[0][0]
+    still = discovery.detect([frames[:1]], [["object"]])[0][0]
     assert still.seed is not None
     assert iou(still.seed, disc) > 0.5
     assert still.score <= 0.3
@@ -73,10 +73,10 @@ def test_an_image_gets_low_scores(discovery: MotionDiscovery) -> None:
 
 def test_tags_choose_what_is_detected(discovery: MotionDiscovery) -> None:
     frames, _ = crossing(240, 426, 4)
-    assert {d.tag for d in discovery.detect(frames, ["background", "object"])} == {"object", "background"}
-    assert {d.tag for d in discovery.detect(frames, ["object"])} == {"object"}
-    assert discovery.detect(frames, ["dog"]) == []
-    assert discovery.detect(frames, []) == []
+    assert {d.tag for d in discovery.detect([frames], [["background", "object"]])[0]} == {"object", "background"}
+    assert {d.tag for d in discovery.detect([frames], [["object"]])[0]} == {"object"}
+    assert discovery.detect([frames], [["dog"]])[0] == []
+    assert discovery.detect([frames], [[]])[0] == []
 
 
 @pytest.mark.parametrize("changing", [False, True])
@@ -85,24 +85,24 @@ def test_noise_and_darkness_hold_nothing(discovery: MotionDiscovery, size: tuple
     rng = np.random.default_rng(11)
     noise = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(2)]
     frames = noise if changing else noise[:1] * 2
-    assert discovery.detect(frames, ["object"]) == []
-    assert discovery.tag(frames)[0] == []
-    assert discovery.detect([np.zeros((*size, 3), np.uint8)] * 2, ["object"]) == []
+    assert discovery.detect([frames], [["object"]])[0] == []
+    assert discovery.tag([frames])[0].entities == []
+    assert discovery.detect([[np.zeros((*size, 3), np.uint8)] * 2], [["object"]])[0] == []
 
 
 def test_nothing_to_paste_into_where_all_moves(discovery: MotionDiscovery) -> None:
     settings = DiscoverySettings.model_validate({"background": {"gap": 400}})
     frames, _ = crossing(240, 426, 6)
-    assert MotionDiscovery(settings).tag(frames)[1] == []
-    assert MotionDiscovery(settings).detect(frames, ["background"]) == []
-    assert discovery.tag(frames)[1] != []
+    assert MotionDiscovery(settings).tag([frames])[0].background == []
+    assert MotionDiscovery(settings).detect([frames], [["background"]])[0] == []
+    assert discovery.tag([frames])[0].background != []
 
 
 def test_frames_beyond_the_lookahead_change_nothing(discovery: MotionDiscovery) -> None:
     frames, _ = crossing(240, 426, 14)
     assert discovery.lookahead == 11
-    first = discovery.detect(frames, ["object", "background"])
-    again = MotionDiscovery(DiscoverySettings()).detect(frames[:11], ["object", "background"])
+    first = discovery.detect([frames], [["object", "background"]])[0]
+    again = MotionDiscovery(DiscoverySettings()).detect([frames[:11]], [["object", "background"]])[0]
     assert first == again
     assert all(np.array_equal(a.seed, b.seed) for a, b in zip(first, again, strict=True))
 
@@ -110,17 +110,17 @@ def test_frames_beyond_the_lookahead_change_nothing(discovery: MotionDiscovery) 
 def test_the_kept_scene_is_not_mistaken_for_another_clips(discovery: MotionDiscovery) -> None:
     frames, disc = crossing(240, 426, 6)
     mirrored = [frame[:, ::-1].copy() for frame in frames]
-    discovery.detect(frames, ["object"])
-    (seed,) = (d.seed for d in discovery.detect(mirrored, ["object"])[:1])
+    discovery.detect([frames], [["object"]])
+    (seed,) = (d.seed for d in discovery.detect([mirrored], [["object"]])[0][:1])
     assert seed is not None
     assert iou(seed, disc[:, ::-1]) > 0.5 > iou(seed, disc)
 
 
 def test_frames_must_be_there_and_of_one_size(discovery: MotionDiscovery) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
-        discovery.tag([])
+        discovery.tag([[]])
     with pytest.raises(ValueError, match="different sizes"):
-        discovery.detect([np.zeros((64, 96, 3), np.uint8), np.zeros((96, 64, 3), np.uint8)], ["object"])
+        discovery.detect([[np.zeros((64, 96, 3), np.uint8), np.zeros((96, 64, 3), np.uint8)]], [["object"]])
 
 
 def test_the_main_thing_of_real_clips_is_found(discovery: MotionDiscovery, shared_data: Path) -> None:
@@ -131,10 +131,10 @@ def test_the_main_thing_of_real_clips_is_found(discovery: MotionDiscovery, share
         frames = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]
         annotation = shared_data / "davis" / "Annotations" / sequence / "00000.png"
         thing = cv2.imread(str(annotation), cv2.IMREAD_GRAYSCALE) > 127
-        detections = discovery.detect(frames, ["object"])
+        detections = discovery.detect([frames], [["object"]])[0]
         assert len(detections) <= 3
         found.append(iou(segmenter.segment(frames[0], detections[:1])[0], thing))
-        (background,) = discovery.detect(frames, ["background"])
+        (background,) = discovery.detect([frames], [["background"]])[0]
         assert background.seed is not None
         assert np.count_nonzero(background.seed & thing) < 0.03 * np.count_nonzero(thing)
     assert sum(value >= 0.5 for value in found) >= 5
@@ -145,7 +145,7 @@ def test_what_stands_still_is_found_beside_what_moves(discovery: MotionDiscovery
     frames, disc = crossing(360, 640, 12)
     for frame in frames:
         cv2.rectangle(frame, (490, 120), (600, 240), (30, 30, 250), -1)
-    moving, *still = discovery.detect(frames, ["object"])
+    moving, *still = discovery.detect([frames], [["object"]])[0]
     box = np.zeros(frames[0].shape[:2], np.bool_)
     box[120:241, 490:601] = True
     assert moving.seed is not None

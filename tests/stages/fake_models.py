@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from manifests.masks import Mask
-from models.protocols import Captions, Detection, EntityView, Image, ModelInfo, Tag
+from models.protocols import Captions, Detection, EntityView, Image, ModelInfo, NoCaptions, Tag, Tags
 
 
 class TaggerSettings(BaseModel, frozen=True, extra="forbid"):
@@ -27,10 +27,11 @@ class FakeTagger:
         self.settings = settings
         self.seen: list[list[int]] = []
 
-    def tag(self, frames: Sequence[Image]) -> tuple[list[Tag], list[Tag]]:
-        self.seen.append(frame_numbers(frames))
+    def tag(self, clips: Sequence[Sequence[Image]]) -> list[Tags]:
+        self.seen += [frame_numbers(frames) for frames in clips]
         named = self.settings.entities, self.settings.regions
-        return [Tag(name, 0.9) for name in named[0]], [Tag(name, 0.8) for name in named[1]]
+        tags = Tags([Tag(name, 0.9) for name in named[0]], [Tag(name, 0.8) for name in named[1]])
+        return [tags for _ in clips]
 
 
 class DetectorSettings(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +48,10 @@ class FakeDetector:
         self.settings = settings
         self.seen: list[tuple[list[int], list[str]]] = []
 
-    def detect(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
+    def detect(self, clips: Sequence[Sequence[Image]], tags: Sequence[Sequence[str]]) -> list[list[Detection]]:
+        return [self._detections(frames, names) for frames, names in zip(clips, tags, strict=True)]
+
+    def _detections(self, frames: Sequence[Image], tags: Sequence[str]) -> list[Detection]:
         self.seen.append((frame_numbers(frames), list(tags)))
         found = [
             Detection((8.0 * place, 0.0, 8.0 * place + 8, 8.0), tag, score)
@@ -133,10 +137,13 @@ class FakeCaptioner:
         self.settings = settings
         self.views: list[EntityView] = []
 
-    def caption(self, view: EntityView) -> Captions:
-        self.views.append(view)
+    def caption(self, views: Sequence[EntityView]) -> list[Captions | NoCaptions]:
+        self.views += views
+        return [self._captions(view) for view in views]
+
+    def _captions(self, view: EntityView) -> Captions | NoCaptions:
         if view.tag in self.settings.speechless:
-            raise ValueError(f"there is no word for a {view.tag}")
+            return NoCaptions("no_caption", f"there is no word for a {view.tag}")
         return Captions(f"a {view.tag}", f"a fine {view.tag}", f"A fine {view.tag} is here.")
 
 
