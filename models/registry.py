@@ -1,9 +1,9 @@
 """Names of models, as configurations use them, and how to make one.
 
-A model class takes one pydantic settings object (`Settings`, a class attribute) and carries `info`. Settings of a network
-have a field `weights`, the name of an entry in the list of weights; its class is called with (settings, weights,
-placement). A name of the form ``package.module:Class`` uses a class of your own. Classes are imported only when used,
-so that the core install needs no torch.
+A model class takes one pydantic settings object (`Settings`, a class attribute) and carries `info`. The settings of a
+network have a field `weights`, the name of an entry in the list of weights, and its class is called with (settings,
+weights, placement). A name of the form ``package.module:Class`` uses a class of your own. Classes are imported only
+when used, so that the core install needs no torch.
 """
 
 from __future__ import annotations
