@@ -6,6 +6,7 @@ Everything runs on one thread: workers share a machine, and one-threaded x264 gi
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -17,6 +18,7 @@ import PIL.Image
 import PIL.ImageOps
 from av.bitstream import BitStreamFilterContext
 from av.codec.context import Flags as CodecFlags
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
@@ -142,31 +144,46 @@ def _iter_all(data: bytes, long_side: int | None, indices: Sequence[int] | None 
     convert = RgbConverter(long_side)
     remaining = iter(indices) if indices is not None else None
     wanted = next(remaining) if remaining is not None else 0
-    count = 0
-    for frame in _decoded_frames(data):
-        if count == wanted:
+    number = -1
+    for number, frame in _decoded_frames(data, wanted):
+        if number == wanted:
             yield convert(frame)
             following = wanted + 1 if remaining is None else next(remaining, None)
             if following is None:
                 return
             wanted = following
-        count += 1
     if remaining is not None:
-        raise MediaError("no_frame", f"Frame {wanted} was asked for; the clip has {count} frames.")
+        raise MediaError("no_frame", f"Frame {wanted} was asked for; the clip has {number + 1} frames.")
 
 
-def _decoded_frames(data: bytes) -> Iterator[VideoFrame]:
+def _decoded_frames(data: bytes, first: int) -> Iterator[tuple[int, VideoFrame]]:
+    """Numbered frames in order, from the key frame at or before frame `first` on."""
     limit = MediaSettings().max_pixels
     if data.startswith(_IMAGE_SIGNATURES):
-        yield VideoFrame.from_ndarray(decode_image(io.BytesIO(data), limit), format="rgb24")
+        yield 0, VideoFrame.from_ndarray(decode_image(io.BytesIO(data), limit), format="rgb24")
         return
     if not data:
         raise MediaError("empty", "The clip has no bytes.")
     with open_video(io.BytesIO(data), limit) as (container, stream):
         try:
-            yield from container.decode(stream)
+            yield from enumerate(container.decode(stream), _seek(container, stream, first))
         except av.FFmpegError as error:
             raise MediaError("decode_error", f"The clip cannot be decoded ({error.strerror}).") from error
+
+
+def _seek(container: InputContainer, stream: VideoStream, wanted: int) -> int:
+    """Go to the last key frame at or before frame `wanted`; returns its number. Normalised clips have a fixed rate."""
+    rate, unit = stream.average_rate, stream.time_base
+    if not wanted or not rate or not unit:
+        return 0
+    moment = math.floor(wanted / rate / unit)
+    container.seek(moment, stream=stream)
+    packet = next(iter(container.demux(stream)), None)
+    if packet is None or packet.pts is None:
+        container.seek(0, stream=stream)
+        return 0
+    container.seek(moment, stream=stream)
+    return round(packet.pts * unit * rate)
 
 
 def decode_image(file: BinaryIO, max_pixels: int) -> Image:

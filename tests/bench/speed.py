@@ -53,7 +53,7 @@ def measure_everything(work: Path) -> Report:
     take("decoding", lambda _: measure_decoding(material.clips(work)[:2], repetitions=5))
     take("decodes per frame", lambda folder: measure_decodes_per_frame(folder, clips=4))
     take("mask variants", lambda _: measure_variants(material.masks(work)[:4], repetitions=5))
-    take("overhead", lambda folder: measure_overhead(folder, 300, 2, Sleepers(2, 0.100), Sleepers(1, 0.075)))
+    take("overhead", lambda folder: measure_overhead(folder, 300, 3, Sleepers(2, 0.100), Sleepers(1, 0.075)))
     take("a real run", lambda folder: _measure_real_run(work, folder))
     take("memory", lambda folder: measure_memory(folder, clips=200))
     return report

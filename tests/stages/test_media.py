@@ -152,6 +152,14 @@ def test_indices_pick_frames_in_the_order_asked(clip):
     assert decode_clip(clip, indices=[]) == []
 
 
+@pytest.mark.parametrize("fps", [Fraction(12), FPS, Fraction(25), Fraction(60)])
+def test_a_later_frame_is_found_from_its_key_frame(frames, fps):
+    data = encode(frames, fps)
+    whole = decode_clip(data)
+    for index in range(len(whole)):
+        assert np.array_equal(decode_clip(data, indices=[index])[0], whole[index])
+
+
 @pytest.mark.parametrize(("indices", "number"), [([0, 40], 40), ([-1], -1)])
 def test_a_frame_that_is_not_there_is_an_error(clip, indices, number):
     with pytest.raises(MediaError, match=f"Frame {number} ") as error:

@@ -1,0 +1,111 @@
+"""The indexed loader: a slot of a training batch → frames, masks and caption, read by byte range from the shards.
+
+Map-style, so that any number of workers and ranks may share the work. Only the frames of the window are decoded; the
+mask variant is recomputed from its stored parameters. No torch here: `train.batches` stacks the arrays into tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from manifests.dataset import Dataset
+from manifests.masks import MaskTrack
+from manifests.storage import StorageError
+from stages.augment import apply_variant
+from stages.media import MediaError, decode_clip
+from stages.windows import ClipShape, Window, WindowSettings, choose_window
+from train.mixing import Mixing, Slot
+from train.sample_table import Sample, SampleTable
+
+log = logging.getLogger("vivid.train")
+
+ATTEMPTS = 8
+"""Samples tried for one slot before training stops: a broken one costs itself, a broken store is an error."""
+
+
+class DataError(Exception):
+    """Training data cannot be read. The text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What training sees of one sample.
+
+    `frames` (frames, height, width, 3) uint8 RGB; `masks` (frames, height, width) bool. The slot names the place in the
+    training run, for its random draws, and says whether the first frame is given unmasked (KIVE, `train.conditioning`).
+    """
+
+    slot: Slot
+    sample: Sample
+    window: Window
+    frames: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.bool_]
+
+    @property
+    def caption(self) -> str:
+        """The local caption y."""
+        return self.sample.caption
+
+
+class EditSamples:
+    """A map-style dataset over the slots of a `Mixing`. Indexed by slot, not by number."""
+
+    def __init__(self, url: str, mixing: Mixing, table: SampleTable, windows: WindowSettings) -> None:
+        self.url, self.mixing, self.table, self.windows = url, mixing, table, windows
+        self._dataset: Dataset | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Each worker process opens the store anew: connections do not survive a fork or a pickle.
+        return {**self.__dict__, "_dataset": None}
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset, opened on first use."""
+        if self._dataset is None:
+            self._dataset = Dataset(self.url)
+        return self._dataset
+
+    def __getitem__(self, slot: Slot) -> Example:
+        """The slot's sample; where it is broken, another of the same kind and task, and a warning.
+
+        Raises DataError when `ATTEMPTS` samples in a row are broken.
+        """
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            sample = self.table.sample((slot.kind, slot.task), self.mixing.row(slot, attempt))
+            try:
+                return self.load(slot, sample)
+            except (StorageError, MediaError, OSError, ValueError) as error:
+                problem = f"{sample.sample_id}: {' '.join(str(error).split())}"
+                log.warning("sample %s is left out of %s", problem, slot.key)
+        raise DataError(f"{ATTEMPTS} samples in a row could not be read; the last was {problem}")
+
+    def load(self, slot: Slot, sample: Sample) -> Example:
+        """Read, decode and cut one sample. Raises StorageError, MediaError, OSError or ValueError when it is broken."""
+        store = self.dataset.store
+        track = MaskTrack.from_bytes(store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+        # Every variant contains the original, so where that is seen the variant is; its boxes need no decoding.
+        key = f"{slot.key} {sample.sample_id}"
+        window = choose_window(shape_of(sample), track.boxes(), self.windows, self.mixing.seed, key)
+        distinct = sorted(set(window.indices))
+        parameters = json.loads(sample.variant_parameters)
+        masks = {index: window.cut_mask(apply_variant(track.mask(index), parameters)) for index in distinct}
+        data = store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
+        frames = dict(zip(distinct, map(window.cut, decode_clip(data, indices=distinct)), strict=True))
+        return Example(
+            slot,
+            sample,
+            window,
+            np.stack([frames[index] for index in window.indices]),
+            np.stack([masks[index] for index in window.indices]),
+        )
+
+
+def shape_of(sample: Sample) -> ClipShape:
+    """The sample's clip, as windows see it."""
+    return ClipShape(sample.clip_id, sample.kind, sample.width, sample.height, sample.fps, sample.num_frames)
