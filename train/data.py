@@ -1,7 +1,7 @@
 """The indexed loader: a slot of a training batch → frames, masks and caption, read by byte range from the shards.
 
 Map-style, so that any number of workers and ranks may share the work. Only the frames of the window are decoded; the
-mask variant is recomputed from its stored parameters. No torch here: `train.batches` stacks the arrays into tensors.
+mask variant is recomputed from its stored parameters. No torch here: `train.latent_batches` makes tensors of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from stages.media import MediaError, decode_clip
 from stages.windows import ClipShape, Window, WindowSettings, choose_window
 from train.mixing import Mixing, Slot
 from train.sample_table import Sample, SampleTable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger("vivid.train")
 
@@ -36,15 +40,19 @@ class DataError(Exception):
 class Example:
     """What training sees of one sample.
 
-    `frames` (frames, height, width, 3) uint8 RGB; `masks` (frames, height, width) bool. The slot names the place in the
-    training run, for its random draws, and says whether the first frame is given unmasked (KIVE, `train.conditioning`).
+    `frames` (frames, height, width, 3) uint8 RGB, None where both latents are stored; `masks` (frames, height, width)
+    bool. The slot names the place in the training run, for its random draws, and says whether the first frame is given
+    unmasked (KIVE, `train.conditioning`). Latents and text are there where `vivid latents` has stored them.
     """
 
     slot: Slot
     sample: Sample
     window: Window
-    frames: npt.NDArray[np.uint8]
+    frames: npt.NDArray[np.uint8] | None
     masks: npt.NDArray[np.bool_]
+    latents: Tensor | None = None
+    masked_latents: Tensor | None = None
+    text: Tensor | None = None
 
     @property
     def caption(self) -> str:
@@ -52,11 +60,35 @@ class Example:
         return self.sample.caption
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What has been computed beforehand for one sample: latents (F, C, h, w) and text (tokens, features)."""
+
+    latents: Tensor | None = None
+    masked_latents: Tensor | None = None
+    text: Tensor | None = None
+
+
+class LatentStore(Protocol):
+    """Precomputed latents, as `train.latent_store` reads them."""
+
+    def find(self, sample: Sample, window: Window, kive: bool) -> Stored:
+        """What is there for a sample in a window; empty where nothing is."""
+        ...
+
+
 class EditSamples:
     """A map-style dataset over the slots of a `Mixing`. Indexed by slot, not by number."""
 
-    def __init__(self, url: str, mixing: Mixing, table: SampleTable, windows: WindowSettings) -> None:
-        self.url, self.mixing, self.table, self.windows = url, mixing, table, windows
+    def __init__(
+        self,
+        url: str,
+        mixing: Mixing,
+        table: SampleTable,
+        windows: WindowSettings,
+        latents: LatentStore | None = None,
+    ) -> None:
+        self.url, self.mixing, self.table, self.windows, self.latents = url, mixing, table, windows, latents
         self._dataset: Dataset | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -95,14 +127,21 @@ class EditSamples:
         distinct = sorted(set(window.indices))
         parameters = json.loads(sample.variant_parameters)
         masks = {index: window.cut_mask(apply_variant(track.mask(index), parameters)) for index in distinct}
-        data = store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
-        frames = dict(zip(distinct, map(window.cut, decode_clip(data, indices=distinct)), strict=True))
+        stored = self.latents.find(sample, window, slot.kive) if self.latents is not None else Stored()
+        frames = None
+        if stored.latents is None or stored.masked_latents is None:
+            data = store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
+            cut = dict(zip(distinct, map(window.cut, decode_clip(data, indices=distinct)), strict=True))
+            frames = np.stack([cut[index] for index in window.indices])
         return Example(
             slot,
             sample,
             window,
-            np.stack([frames[index] for index in window.indices]),
+            frames,
             np.stack([masks[index] for index in window.indices]),
+            stored.latents,
+            stored.masked_latents,
+            stored.text,
         )
 
 
