@@ -8,7 +8,7 @@ PROFILE ?= cpu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help shards inspect test test-slow lint bench bench-quality schema clean
+.PHONY: help shards inspect weights doctor test test-slow lint bench bench-quality schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,12 +18,21 @@ $(VENV)/core: pyproject.toml .constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable .
 	@touch $@
 
-$(VENV)/dev: pyproject.toml .constraints.txt
+$(VENV)/lite $(VENV)/models: pyproject.toml .constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[$(@F)]'
 	@touch $@ $(VENV)/core
 
-shards: $(VENV)/core ## videos and images → shards; INPUT= OUT= PROFILE= ARGS= (no INPUT: the demo clips)
+# The tests build tiny networks of every kind, so they need every extra.
+$(VENV)/dev: pyproject.toml .constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[dev,lite,models,train]'
+	@touch $@ $(VENV)/core $(VENV)/lite $(VENV)/models
+
+# What a profile needs installed; a configuration of your own (ARGS='--config …') may need EXTRA=models.
+EXTRA ?= $(if $(filter vivid,$(PROFILE)),models,$(if $(filter lite,$(PROFILE)),lite,core))
+
+shards: $(VENV)/$(EXTRA) ## videos and images → shards; INPUT= OUT= PROFILE= ARGS= (no INPUT: the demo clips)
 ifeq ($(strip $(INPUT)),)
 	@$(BIN)/vivid demo demo >/dev/null
 	@$(BIN)/vivid shards demo/input --out $(OUT) --profile $(PROFILE) $(ARGS)
@@ -31,6 +40,12 @@ else
 	@$(BIN)/vivid shards $(INPUT) --out $(OUT) --profile $(PROFILE) $(ARGS)
 endif
 	@echo "look at it: make inspect OUT=$(OUT)"
+
+weights: $(VENV)/$(EXTRA) ## fetch the weights of PROFILE= into VIVID_WEIGHTS, verified
+	@$(BIN)/vivid weights --profile $(PROFILE) $(ARGS)
+
+doctor: $(VENV)/$(EXTRA) ## what PROFILE= needs and what of it is on this machine
+	@$(BIN)/vivid doctor --profile $(PROFILE) $(ARGS)
 
 inspect: $(VENV)/core ## the funnel and the contact sheet of OUT=
 	@$(BIN)/vivid inspect $(OUT) $(ARGS)

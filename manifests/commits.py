@@ -174,14 +174,15 @@ class PartWriter:
         return StaleEpoch(f"run {current_epoch(self.store)} has taken over the folder from run {self.epoch}")
 
 
-def sweep(store: Store) -> list[str]:
+def sweep(store: Store, phases: Iterable[str] = PHASES, folders: Iterable[str] = DATA_FOLDERS) -> list[str]:
     """Remove temporary files and every data file that no commit names; returns what was removed.
 
-    Only for the run that holds the lock, while nothing of it is being written.
+    Only for the run that holds the lock, while nothing of it is being written. `phases` and `folders` are those of what
+    the store holds: a dataset unless said otherwise.
     """
     store.clear_scratch()
-    named = {file.path for phase in PHASES for commit in read_commits(store, phase).values() for file in commit.files}
-    orphans = [path for folder in DATA_FOLDERS for path in store.list(folder) if path not in named]
+    named = {file.path for phase in phases for commit in read_commits(store, phase).values() for file in commit.files}
+    orphans = [path for folder in folders for path in store.list(folder) if path not in named]
     for path in orphans:
         store.remove(path)
     return orphans

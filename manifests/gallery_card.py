@@ -255,6 +255,8 @@ def _entity_facts(track: TrackRow) -> str:
         facts.append(f"stability {track.stability:.2f}")
     if track.visible_fraction < 1:
         facts.append(f"seen in {track.visible_fraction:.0%} of the frames")
+    if track.caption_score is not None:
+        facts.append(f"caption score {track.caption_score:.1f}")
     return ", ".join(facts)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 
 Kind = Literal["video", "image"]
 Split = Literal["train", "eval"]
@@ -131,6 +131,7 @@ class TrackRow:
     caption_short: Annotated[str | None, "bare noun phrase"]
     caption_medium: Annotated[str | None, "noun phrase with attributes"]
     caption_long: Annotated[str | None, "3–5 sentences with action and detail"]
+    caption_score: Annotated[float | None, "how well a caption fits a picture of it, 0..100; null if not scored"]
     models: Annotated[str, "JSON: job → name@revision of every model that made it"]
     donor_track_id: Annotated[str | None, "pasted: the entity track its shape came from"]
     motion: Annotated[str | None, "pasted: trajectory (donor's own) | background (camera) | still (image)"]

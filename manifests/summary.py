@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from manifests.commits import read_commits
@@ -10,6 +11,8 @@ from manifests.dataset import Dataset
 from manifests.storage import Store
 
 SUMMARY_FILE = "summary.json"
+MOST_FREQUENT = 20
+"""Tags of neither vocabulary that the summary names."""
 
 
 def summarise(dataset: Dataset) -> dict[str, Any]:
@@ -42,12 +45,22 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
         folder: sum(file.size for commit in commits for file in commit.files if file.path.startswith(f"{folder}/"))
         for folder in ("clips", "masks", "shards", "manifests")
     }
+    summary["other_tags"] = _other_tags(dataset)
     seconds: dict[str, float] = {}
     for commit in commits:
         for stage, value in commit.timings.items():
             seconds[stage] = round(seconds.get(stage, 0.0) + value, 3)
     summary["stage_seconds"] = seconds
     return summary
+
+
+def _other_tags(dataset: Dataset) -> dict[str, Any]:
+    """How often the tagger said a word of neither vocabulary, and the most frequent of them."""
+    counts: Counter[str] = Counter()
+    for commit in dataset.commits["annotate"].values():
+        counts.update(commit.facts.get("other_tags", {}))
+    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_FREQUENT]
+    return {"total": counts.total(), "distinct": len(counts), "most_frequent": dict(frequent)}
 
 
 def _one(row: tuple[Any, ...] | None) -> int:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
-from models.point_flow import Flags, Gray, LucasKanade, PointFlow, Points
-from models.protocols import Matrix
+from models.point_flow import Flags, Frame, Gray, LucasKanade, Points, to_gray
+from models.protocols import Flow, Matrix
 from models.weighted_homography import fit_homography, map_points
 
 
@@ -70,34 +70,35 @@ class HomographySettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def background_homographies(
-    grays: Sequence[Gray],
+    frames: Sequence[Frame],
     region: Mask,
     exclude: Sequence[Mask] | None = None,
     settings: HomographySettings | None = None,
-    point_flow: PointFlow | None = None,
+    point_flow: Flow | None = None,
 ) -> list[Matrix]:
     """For every frame the homography that takes frame-0 pixels of the background in and around `region` there.
 
     `region` is a mask of frame 0; `exclude` holds one mask per frame of what is not background. Frames are read once,
-    in order. Where nothing can be followed the last motion goes on for a while, then the background rests; an empty
-    region gives the motion of the whole frame. Raises ValueError when sizes or lengths differ.
+    in order; they are grey or RGB as the flow wants them. Where nothing can be followed the last motion goes on for a
+    while, then the background rests; an empty region gives the motion of the whole frame. Raises ValueError when sizes
+    or lengths differ.
     """
-    if len(grays) and region.shape != grays[0].shape:
-        raise ValueError(f"a region of {region.shape} does not fit frames of {grays[0].shape}")
-    return _measure(grays, _outline(region), exclude, settings or HomographySettings(), point_flow or LucasKanade())
+    if len(frames) and region.shape != frames[0].shape[:2]:
+        raise ValueError(f"a region of {region.shape} does not fit frames of {frames[0].shape[:2]}")
+    return _measure(frames, _outline(region), exclude, settings or HomographySettings(), point_flow or LucasKanade())
 
 
 def global_homographies(
-    grays: Sequence[Gray],
+    frames: Sequence[Frame],
     exclude: Sequence[Mask] | None = None,
     settings: HomographySettings | None = None,
-    point_flow: PointFlow | None = None,
+    point_flow: Flow | None = None,
 ) -> list[Matrix]:
     """For every frame the homography that takes frame-0 pixels of the whole background there: the camera's motion.
 
     Otherwise like `background_homographies`.
     """
-    return _measure(grays, None, exclude, settings or HomographySettings(), point_flow or LucasKanade())
+    return _measure(frames, None, exclude, settings or HomographySettings(), point_flow or LucasKanade())
 
 
 def _outline(region: Mask) -> Points | None:
@@ -111,37 +112,37 @@ def _outline(region: Mask) -> Points | None:
 
 
 def _measure(
-    grays: Sequence[Gray],
+    frames: Sequence[Frame],
     outline: Points | None,
     exclude: Sequence[Mask] | None,
     settings: HomographySettings,
-    point_flow: PointFlow,
+    point_flow: Flow,
 ) -> list[Matrix]:
     """The homographies at full size, measured in the working copy; without an outline those of the whole frame."""
-    if exclude is not None and len(exclude) != len(grays):
-        raise ValueError(f"{len(exclude)} masks of what to exclude for {len(grays)} frames")
+    if exclude is not None and len(exclude) != len(frames):
+        raise ValueError(f"{len(exclude)} masks of what to exclude for {len(frames)} frames")
     meter: _MotionMeter | None = None
     size, to_work = (0, 0), np.eye(3)
     homographies: list[Matrix] = []
-    for index in range(len(grays)):
-        gray = grays[index]
+    for index in range(len(frames)):
+        frame = frames[index]
         if meter is None:
-            size, to_work = _working_size(gray, settings.working_side)
+            size, to_work = _working_size(frame, settings.working_side)
             around = None if outline is None else map_points(outline, to_work)
             meter = _MotionMeter(around, size, settings, point_flow)
-            shape = gray.shape
-        if gray.shape != shape:
-            raise ValueError(f"frame {index} is of {gray.shape}, the frames before it of {shape}")
-        small = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
+            shape = frame.shape
+        if frame.shape != shape:
+            raise ValueError(f"frame {index} is of {frame.shape}, the frames before it of {shape}")
+        small = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
         meter.advance(small, _background(None if exclude is None else exclude[index], size, settings.exclude_margin))
         full = np.linalg.inv(to_work) @ meter.homography @ to_work
         homographies.append(full / full[2, 2])
     return homographies
 
 
-def _working_size(gray: Gray, side: int) -> tuple[tuple[int, int], Matrix]:
+def _working_size(frame: Frame, side: int) -> tuple[tuple[int, int], Matrix]:
     """(width, height) of the working copy, and the matrix that takes full-size pixels there (centres at +0.5)."""
-    height, width = gray.shape
+    height, width = frame.shape[:2]
     factor = min(1.0, side / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     x, y = size[0] / width, size[1] / height
@@ -161,7 +162,7 @@ class _MotionMeter:
     """Follows points of the background through the working copies of the frames, given one after the other."""
 
     def __init__(
-        self, outline: Points | None, size: tuple[int, int], settings: HomographySettings, point_flow: PointFlow
+        self, outline: Points | None, size: tuple[int, int], settings: HomographySettings, point_flow: Flow
     ) -> None:
         """`outline` encloses the region in frame 0; None stands for the whole frame of `size` (width, height)."""
         width, height = size
@@ -170,24 +171,24 @@ class _MotionMeter:
         self._outline: Points = corners if outline is None else outline
         self._settings = settings
         self._point_flow = point_flow
-        self._previous: Gray | None = None
+        self._previous: Frame | None = None
         self._origin, self._now = _no_points(), _no_points()
         self._enough = 0.0
         self._step: Matrix = np.eye(3)
         self._coasted = 0
         self.homography: Matrix = np.eye(3)
 
-    def advance(self, gray: Gray, background: Mask) -> None:
+    def advance(self, frame: Frame, background: Mask) -> None:
         """Take the next frame; `homography` then leads from frame 0 to it. `background`: where points may lie."""
         if self._previous is not None:
-            self._follow(self._previous, gray, background)
+            self._follow(self._previous, frame, background)
             self._update(fit=self._fit())
         if len(self._now) <= self._enough:
-            self._add_points(gray, background)
-        self._previous = gray
+            self._add_points(to_gray(frame), background)
+        self._previous = frame
 
-    def _follow(self, previous: Gray, gray: Gray, background: Mask) -> None:
-        there, trusted = self._point_flow(previous, gray, self._now)
+    def _follow(self, previous: Frame, frame: Frame, background: Mask) -> None:
+        there, trusted = self._point_flow(previous, frame, self._now)
         kept = trusted & _lies_in(there, background, self._settings.border)
         origin, before, after = self._origin[kept], self._now[kept], there[kept]
         together = self._moving_together(before, after)

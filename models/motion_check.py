@@ -15,8 +15,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
-from models.point_flow import Gray, LucasKanade, PointFlow, Points
-from models.protocols import Matrix
+from models.point_flow import Frame, LucasKanade, Points, to_gray
+from models.protocols import Flow, Matrix
 from models.weighted_homography import map_points
 
 
@@ -51,19 +51,20 @@ class MotionCheckSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def confirmed(
-    grays: Sequence[Gray],
+    frames: Sequence[Frame],
     region: Mask,
     homographies: Sequence[Matrix],
     exclude: Sequence[Mask] | None = None,
     settings: MotionCheckSettings | None = None,
-    point_flow: PointFlow | None = None,
+    point_flow: Flow | None = None,
 ) -> bool:
     """Whether points of `region` (H, W) bool in frame 0 move as `homographies` (frame 0 → t) say.
 
-    `exclude` holds one mask per frame of what is not background; points it covers are followed no further.
+    Frames are grey or RGB as the flow wants them. `exclude` holds one mask per frame of what is not background; points
+    it covers are followed no further.
     """
     settings = settings or MotionCheckSettings()
-    followed, gaps = _follow(grays, region, homographies, exclude, settings, point_flow or LucasKanade())
+    followed, gaps = _follow(frames, region, homographies, exclude, settings, point_flow or LucasKanade())
     if len(followed) < settings.min_points or float(followed.mean()) < settings.min_followed:
         return False
     limit = settings.max_disagreement * min(region.shape)
@@ -81,45 +82,45 @@ def agree(region: Mask, first: Matrix, second: Matrix, settings: MotionCheckSett
 
 
 def _follow(
-    grays: Sequence[Gray],
+    frames: Sequence[Frame],
     region: Mask,
     homographies: Sequence[Matrix],
     exclude: Sequence[Mask] | None,
     settings: MotionCheckSettings,
-    point_flow: PointFlow,
+    point_flow: Flow,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     """Per point: whether it was followed to its end, and its last distance (full-size px) from where it should be."""
     height, width = region.shape
     scale = min(1.0, settings.working_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     inside = cv2.resize(region.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    previous = _small(grays[0], size)
+    previous = _small(frames[0], size)
     corners = cv2.goodFeaturesToTrack(
-        previous, settings.points, settings.point_quality, settings.point_distance, mask=inside
+        to_gray(previous), settings.points, settings.point_quality, settings.point_distance, mask=inside
     )
     origin = np.zeros((0, 2), np.float32) if corners is None else np.asarray(corners[:, 0], np.float32)
     now = origin.copy()
     lost, done = np.zeros((2, len(origin)), np.bool_)
     gaps = np.zeros(len(origin))
-    for frame in range(1, len(grays)):
+    for index in range(1, len(frames)):
         active = np.flatnonzero(~(lost | done))
         if not len(active):
             break
-        gray = _small(grays[frame], size)
-        there, trusted = point_flow(previous, gray, now[active])
-        gone = _outside(there, size) | _covered(there, None if exclude is None else exclude[frame], size, settings)
+        frame = _small(frames[index], size)
+        there, trusted = point_flow(previous, frame, now[active])
+        gone = _outside(there, size) | _covered(there, None if exclude is None else exclude[index], size, settings)
         done[active[gone]] = True
         lost[active[~gone & ~trusted]] = True
         kept = active[~gone & trusted]
         now[kept] = there[~gone & trusted]
-        expected = map_points(_full(origin[kept], scale), homographies[frame])
+        expected = map_points(_full(origin[kept], scale), homographies[index])
         gaps[kept] = np.linalg.norm(expected - _full(now[kept], scale), axis=1)
-        previous = gray
+        previous = frame
     return ~lost, gaps
 
 
-def _small(gray: Gray, size: tuple[int, int]) -> Gray:
-    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _small(frame: Frame, size: tuple[int, int]) -> Frame:
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _full(points: Points, scale: float) -> Points:

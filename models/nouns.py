@@ -16,7 +16,7 @@ _PLURALS = _words(
 _SINGULAR_IN_S = _words("lens news tennis species series chess mantis chaos iris")
 _MASS = _words(
     "furniture luggage water grass food hair jewelry jewellery clothing bread rice sand smoke fire snow ice equipment "
-    "meat fur footwear cutlery tableware pasta cheese butter fabric paper"
+    "meat fur footwear cutlery tableware pasta cheese butter fabric paper broccoli"
 )
 _PEOPLE = _words(
     "person people man men woman women boy girl child children kid kids baby toddler lady gentleman guy player athlete "

@@ -6,6 +6,7 @@ does not belong to what its data are: placements are operational and not part of
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,20 +34,24 @@ class Placement:
     dtype: Dtype
 
 
+def cuda_devices() -> int:
+    """CUDA devices the networks can use here. A network that has not imported torch has no use for any."""
+    torch = sys.modules.get("torch")
+    return int(torch.cuda.device_count()) if torch is not None and torch.cuda.is_available() else 0
+
+
 def place(choice: DeviceChoice) -> Placement:
-    """The placement of a choice on this machine.
+    """The placement of a choice on this machine, to be asked once the network's module is imported.
 
     Raises ValueError when a CUDA device is asked for by name and there is none.
     """
-    import torch
-
+    devices = cuda_devices()
     device = choice.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda"):
-        number = int(device.partition(":")[2] or 0)
-        if number >= torch.cuda.device_count():
-            raise ValueError(f"the device {device} is not there: this machine has {torch.cuda.device_count()} GPUs")
+        device = "cuda" if devices else "cpu"
+    elif device.startswith("cuda") and int(device.partition(":")[2] or 0) >= devices:
+        there = f"{devices} CUDA device{'' if devices == 1 else 's'}" if devices else "no CUDA device"
+        raise ValueError(f"the device '{device}' is not there: this machine has {there}")
     if choice.dtype != "auto":
         return Placement(device, choice.dtype)
     return Placement(device, "float32" if device == "cpu" else "bfloat16")

@@ -1,31 +1,26 @@
 """Where single points of one frame go in the next: the replaceable step under every motion estimate.
 
-`LucasKanade` needs no weights. A dense-flow network fits the same protocol by reading its displacement at the points.
+`LucasKanade` needs no weights. A dense-flow network does the same job (`models.protocols.Flow`) by reading its
+displacement at the points.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from models.protocols import ModelInfo
+
 Gray = npt.NDArray[np.uint8]
 """A grey frame (height, width) uint8."""
+Frame = npt.NDArray[np.uint8]
+"""A grey frame (height, width) or an RGB one (height, width, 3), as the flow in use wants them."""
 Points = npt.NDArray[np.float32]
 """Positions (n, 2) as x, y in pixels."""
 Flags = npt.NDArray[np.bool_]
 """One truth value per point (n,)."""
-
-
-class PointFlow(Protocol):
-    """Follows points from one grey frame to another of the same size."""
-
-    def __call__(self, first: Gray, second: Gray, points: Points) -> tuple[Points, Flags]:
-        """Positions (n, 2) in `second` of `points` of `first`, and which of them can be trusted."""
-        ...
 
 
 class LucasKanadeSettings(BaseModel, frozen=True, extra="forbid"):
@@ -45,13 +40,17 @@ class LucasKanadeSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class LucasKanade:
-    """The weight-free `PointFlow`."""
+    """The weight-free flow; it sees grey frames."""
+
+    Settings = LucasKanadeSettings
+    info = ModelInfo("lucas_kanade", "1")
+    colour = False
 
     def __init__(self, settings: LucasKanadeSettings | None = None) -> None:
         self._settings = settings or LucasKanadeSettings()
 
     def __call__(self, first: Gray, second: Gray, points: Points) -> tuple[Points, Flags]:
-        """See `PointFlow`. A point whose way back ends elsewhere is not trusted."""
+        """See `Flow`. A point whose way back ends elsewhere is not trusted."""
         start = np.ascontiguousarray(points, np.float32).reshape(-1, 1, 2)
         if not len(start):
             return start.reshape(0, 2), np.zeros(0, np.bool_)
@@ -66,3 +65,8 @@ class LucasKanade:
             first, second, points, np.empty_like(points), winSize=(side, side), maxLevel=self._settings.levels
         )
         return np.asarray(there, np.float32), np.asarray(found[:, 0] > 0)
+
+
+def to_gray(frame: Frame) -> Gray:
+    """A frame in grey."""
+    return frame if frame.ndim == 2 else np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -104,12 +104,16 @@ class Tracker(Protocol):
 
 
 class Flow(Protocol):
-    """Where points of one frame go in the next."""
+    """Follows points from one frame to another of the same size."""
 
     info: ModelInfo
+    colour: bool
+    """Whether it wants RGB frames; else it is given grey ones (height, width)."""
 
-    def flow(self, first: Image, second: Image) -> npt.NDArray[np.float32]:
-        """Displacement (height, width, 2) in pixels, x then y, from `first` to `second`."""
+    def __call__(
+        self, first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], points: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Positions (n, 2), x then y, in `second` of `points` of `first`, and which (n,) of them can be trusted."""
         ...
 
 

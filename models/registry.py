@@ -9,6 +9,7 @@ when used, so that the core install needs no torch.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from models.placement import DeviceChoice, place
-from models.weights import WeightsList, weights_folder
+from models.weights import Weights, WeightsError, WeightsList, weights_folder
 
 NAMES: dict[str, str] = {
     "motion_discovery": "models.discovery:MotionDiscovery",
@@ -26,7 +27,6 @@ NAMES: dict[str, str] = {
     "attributes": "models.attributes:AttributeCaptioner",
     "lucas_kanade": "models.point_flow:LucasKanade",
     "yolox": "models.yolox:Yolox",
-    "motion_grabcut": "models.motion_grabcut:MotionGrabCut",
     "ram": "models.ram:RamTagger",
     "grounding_dino": "models.grounding_dino:GroundingDino",
     "sam2": "models.sam2:Sam2Segmenter",
@@ -37,13 +37,27 @@ NAMES: dict[str, str] = {
     "clip": "models.clip:ClipScorer",
 }
 
+EXTRA_OF_PACKAGE = {
+    "onnxruntime": "lite",
+    "huggingface_hub": "models",
+    "safetensors": "models",
+    "timm": "models",
+    "torch": "models",
+    "torchvision": "models",
+    "transformers": "models",
+    "accelerate": "train",
+    "diffusers": "train",
+    "peft": "train",
+}
+"""Which extra of this project brings a package that a model may import."""
+
 
 class ModelChoice(BaseModel, frozen=True, extra="forbid"):
     """Which model does a job, and its settings."""
 
     name: str = Field(description="a name from the registry, or `package.module:Class` for a class of your own")
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="the model's own settings; `vivid plan` shows them"
+        default_factory=dict, description="the model's own settings; run.json spells all of them out"
     )
 
 
@@ -56,19 +70,41 @@ def model_class(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
+        package = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and package in EXTRA_OF_PACKAGE:
+            raise ValueError(
+                f"the model '{name}' needs the package {package} of the extra `{EXTRA_OF_PACKAGE[package]}`: "
+                f"pip install 'vivid-pipeline[{EXTRA_OF_PACKAGE[package]}]', or run it by `make shards PROFILE=…`"
+            ) from error
         raise ValueError(f"model '{name}' cannot be imported: {error}") from error
 
 
 @dataclass(frozen=True)
 class ModelResources:
-    """What a worker gives its networks: the folder of weights, and a device per model name."""
+    """What a worker gives its networks: the folder of weights, and a device per model name.
+
+    `folder` is the one of the machine the run was started on; a node with its own VIVID_WEIGHTS uses that. `revisions`
+    are those the run was started with, by weight: a node's mirror may not hold others.
+    """
 
     folder: Path = field(default_factory=weights_folder)
     devices: Mapping[str, DeviceChoice] = field(default_factory=dict)
+    revisions: Mapping[str, str] = field(default_factory=dict)
 
     def device(self, name: str) -> DeviceChoice:
         """The choice for a model; `default` stands for those without their own."""
         return self.devices.get(name) or self.devices.get("default") or DeviceChoice()
+
+    def weights(self, name: str) -> Weights:
+        """A weight on this machine. Raises WeightsError when it is not there, or is of another revision."""
+        folder = weights_folder() if os.environ.get("VIVID_WEIGHTS") else self.folder
+        found = WeightsList(folder).find(name)
+        expected = self.revisions.get(name, found.revision)
+        if found.revision != expected:
+            raise WeightsError(
+                f"the weight '{name}' in {folder} is of revision {found.revision}, and the run has {expected}"
+            )
+        return found
 
 
 def weights_of(choice: ModelChoice) -> str | None:
@@ -85,8 +121,7 @@ def make_model(choice: ModelChoice, resources: ModelResources | None = None) -> 
     if name is None:
         return cls(settings)
     resources = resources or ModelResources()
-    weights = WeightsList(resources.folder).find(name)
-    return cls(settings, weights, place(resources.device(choice.name)))
+    return cls(settings, resources.weights(name), place(resources.device(choice.name)))
 
 
 def full_settings(choice: ModelChoice) -> dict[str, Any]:

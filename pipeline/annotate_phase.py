@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from manifests.commits import Commit, PartWriter, read_commits, read_rows
@@ -38,7 +39,12 @@ class AnnotatePhase:
         rejects = [row for work in works for row in reject_rows("annotate", item.part, work.rejects, (store.url,))]
         writer.add_table("rejects", RejectRow, rejects)
         counts = {**state_counts(works), "tracks": len(tracks)}
-        return writer.commit(counts, item.seconds, masks=places)[0]
+        return writer.commit(counts, item.seconds, masks=places, other_tags=other_tag_counts(works))[0]
+
+
+def other_tag_counts(works: Iterable[ClipWork]) -> dict[str, int]:
+    """In how many clips each tag of neither vocabulary stood: a frequent one may belong into one of them."""
+    return dict(sorted(Counter(tag.name for work in works for tag in work.other_tags).items()))
 
 
 def mask_member(clip: str, number: int) -> str:
@@ -71,6 +77,7 @@ def track_row(clip: ClipRow, track: Track) -> TrackRow:
         caption_short=captions.short if captions else None,
         caption_medium=captions.medium if captions else None,
         caption_long=captions.long if captions else None,
+        caption_score=track.caption_score,
         models=json.dumps(track.models, sort_keys=True),
         donor_track_id=pasting.donor_track_id if pasting else None,
         motion=pasting.motion if pasting else None,

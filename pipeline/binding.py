@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,22 @@ from pipeline.config import Config, differences, semantic_hash
 FORMAT = 1
 STAMPED = ("numpy", "opencv-python", "av", "pyarrow", "pycocotools", "scenedetect", "pillow")
 """Libraries whose version can change the bytes of the result."""
+STAMPED_WITH_NETWORKS = ("onnxruntime", "timm", "torch", "torchvision", "transformers")
+"""Stamped as well, where installed, when the configuration uses networks."""
 
 
 class ConfigMismatch(Exception):
     """The folder was made with another semantic configuration. The text names the fields."""
 
 
-def environment() -> dict[str, str]:
-    """Versions and CPU type: byte-identical results are promised for equal ones."""
-    return {"python": platform.python_version(), "cpu": _cpu_type(), **{name: version(name) for name in STAMPED}}
+def environment(networks: bool = False) -> dict[str, str]:
+    """Versions and CPU type: byte-identical results are promised for equal ones, without networks."""
+    versions = {name: version(name) for name in STAMPED}
+    if networks:
+        for name in STAMPED_WITH_NETWORKS:
+            with contextlib.suppress(PackageNotFoundError):
+                versions[name] = version(name)
+    return {"python": platform.python_version(), "cpu": _cpu_type(), **versions}
 
 
 def _cpu_type() -> str:
@@ -51,7 +59,7 @@ def bind(store: Store, config: Config, console: Console) -> int:
 
     Raises ConfigMismatch with the differing fields. Another version of a library only warns.
     """
-    semantic, versions = config.semantic(), environment()
+    semantic, versions = config.semantic(), environment(networks=bool(config.weights()))
     document = read_run(store)
     if document is None:
         document = {"format": FORMAT, "epoch": 0, "roots": {}}

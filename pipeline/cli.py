@@ -13,8 +13,9 @@ from rich.console import Console
 from manifests.dataset import Dataset, NotADataset
 from manifests.lock import FolderLocked
 from manifests.storage import StorageError, open_store
+from pipeline import cli_train
 from pipeline.binding import ConfigMismatch, read_run
-from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, profiles
+from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.interrupt import Interrupted, listen
 from pipeline.report import funnel_text, last_line
 from pipeline.run import Options, Result, RunError, retry, shards
@@ -34,6 +35,10 @@ Out = Annotated[str, typer.Option("--out", "-o", help="the dataset's folder or U
 Folder = Annotated[str, typer.Argument(help="a dataset's folder or URL")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="change one field, e.g. stages.screen.min_area=0.01")
+]
+Profile = Annotated[str, typer.Option(help=f"one of: {', '.join(profiles())}")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="a YAML file instead of a profile (it may say `extends: cpu`)")
 ]
 Local = Annotated[bool, typer.Option("--local", help="run in this process, without Ray")]
 Workers = Annotated[int | None, typer.Option(min=1, help="largest number of actors per pool")]
@@ -71,10 +76,8 @@ def shards_command(
         ),
     ],
     out: Out = "out",
-    profile: Annotated[str, typer.Option(help=f"one of: {', '.join(profiles())}")] = "cpu",
-    config: Annotated[
-        Path | None, typer.Option(help="a YAML file instead of a profile (it may say `extends: cpu`)")
-    ] = None,
+    profile: Profile = "cpu",
+    config: ConfigFile = None,
     sets: Sets = None,
     phases: Annotated[str | None, typer.Option(help="only these of ingest,annotate,compose")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="take no more than this many sources")] = None,
@@ -84,7 +87,7 @@ def shards_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be done and stop")] = False,
 ) -> None:
     """The main job: videos and images in, shards and manifests out. Run it again to go on or to add sources."""
-    settings = load_config(str(config) if config else profile, sets or ())
+    settings = load_config(str(config or profile), sets or ())
     options = Options(_phases(phases), limit, local, workers, address)
     if dry_run:
         from pipeline.dry_run import plan_text
@@ -98,7 +101,7 @@ def _bound_config(folder: str) -> Config:
     document = read_run(open_store(folder))
     if document is None:
         raise NotADataset(f"{folder} holds no dataset (there is no run.json in it)")
-    return Config.model_validate(document["config"])
+    return parse_config(document["config"], f"{folder}/run.json")
 
 
 @app.command("retry")
@@ -148,6 +151,60 @@ def prune_command(folder: Folder = "out") -> None:
     print(f"{freed / 2**20:.1f} MiB freed")
 
 
+@app.command("weights")
+def weights_command(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="weights by their names")] = None,
+    profile: Annotated[str | None, typer.Option(help="all weights of a profile")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lock: Annotated[
+        bool,
+        typer.Option(
+            "--lock",
+            help="write the commits, hashes and sizes that the list does not know into weights.json of the weights "
+            "folder, whose entries replace those that come with the project; from then on other content is an error",
+        ),
+    ] = False,
+    list_only: Annotated[bool, typer.Option("--list", help="show the weights and fetch nothing")] = False,
+) -> None:
+    """Fetch weights into the weights folder (VIVID_WEIGHTS, else the user's cache) and verify them."""
+    from pipeline.weights_command import fetch_and_lock, weights_table
+
+    wanted = list(names or ())
+    if profile or config:
+        wanted += load_config(str(config or profile), sets or ()).weights()
+    if list_only:
+        print(weights_table(wanted))
+        return
+    if not wanted:
+        _fail("name weights, or a profile with --profile; `vivid weights --list` shows all", 2)
+    fetch_and_lock(wanted, lock, Console(stderr=True))
+
+
+@app.command("doctor")
+def doctor_command(profile: Profile = "cpu", config: ConfigFile = None, sets: Sets = None) -> None:
+    """Check this machine for a profile: what its models need, what is there, where they would run."""
+    from pipeline.doctor import examine
+
+    report, sound = examine(load_config(str(config or profile), sets or ()))
+    print(report)
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command("plan")
+def plan_command(
+    folder: Folder = "out",
+    clips: Annotated[int, typer.Option(min=1, help="clips of the planned run")] = 1_000_000,
+    actors: Annotated[int, typer.Option(min=1, help="actors that share the work")] = 1,
+) -> None:
+    """Time and bytes of a run of N clips, scaled from a finished dataset of the same profile and kind of clips."""
+    from manifests.summary import summarise
+    from pipeline.plan import plan_text
+
+    print(plan_text(summarise(Dataset(folder)), clips, actors))
+
+
 @app.command("demo")
 def demo_command(
     folder: Annotated[Path, typer.Argument(help="where the demo clips and their truth are written")] = Path("demo"),
@@ -157,6 +214,9 @@ def demo_command(
 
     for path in render_demo(folder):
         print(path)
+
+
+cli_train.register(app)
 
 
 def main() -> None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from models.placement import DeviceChoice
 from models.registry import NAMES as MODELS
-from models.registry import ModelChoice, full_settings, model_class
+from models.registry import ModelChoice, weights_of
+from models.weights import WeightsError, WeightsList, weights_folder
+from pipeline.config_errors import sentence
 from pipeline.registry import stage_class, suggestion
+from pipeline.stage_models import choices, spell_out
 from stages.donors import DonorSettings
 from stages.layout import LayoutSettings
 from stages.listing import ListingSettings
@@ -65,6 +68,8 @@ class Pool(BaseModel, frozen=True, extra="forbid"):
     def _check(self) -> Pool:
         if self.max_actors is not None and self.max_actors < self.min_actors:
             raise ValueError(f"max_actors {self.max_actors} is less than min_actors {self.min_actors}")
+        if self.num_gpus > 1 and not self.num_gpus.is_integer():
+            raise ValueError(f"num_gpus {self.num_gpus:g} is neither a share of one GPU nor a whole number of them")
         return self
 
 
@@ -98,7 +103,15 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError(f"stages: no pool runs a stage '{name}'; {suggestion(name, used)}")
         for name in sorted(used):
             self.stage_settings(name)
+        self._check_devices()
+        self.weights()
         return self
+
+    def _check_devices(self) -> None:
+        known = {"default", *MODELS, *(choice.name for choice in self.models().values())}
+        for name in self.devices:
+            if name not in known:
+                raise ValueError(f"devices: there is no model '{name}'; {suggestion(name, known)}")
 
     def _check_phase(self, phase: str) -> None:
         known = set(GIVEN[phase])
@@ -119,13 +132,36 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         """All settings of a stage, defaults and those of its models included. Raises ValueError, one sentence."""
         model, where = stage_class(name).Settings, f"stages.{name}"
         try:
-            return _spell_out(model.model_validate(self.stages.get(name, {})), where)
+            return spell_out(model.model_validate(self.stages.get(name, {})), where)
         except ValidationError as error:
-            raise ValueError(_sentence(error, model, where)) from error
+            raise ValueError(sentence(error, model, where)) from error
+
+    def models(self, phases: Sequence[str] = WORK_PHASES) -> dict[str, ModelChoice]:
+        """Every model that stages of these phases use, by where the configuration has it (``stages.tag.tagger``)."""
+        found: dict[str, ModelChoice] = {}
+        for phase in phases:
+            for name in self.chain(phase):
+                settings = stage_class(name).Settings.model_validate(self.stages.get(name, {}))
+                found.update(choices(settings, f"stages.{name}"))
+        return found
+
+    def weights(self, phases: Sequence[str] = WORK_PHASES) -> dict[str, str]:
+        """Revision of every weight that stages of these phases use, by name. Raises ValueError for an unknown one."""
+        known, revisions = WeightsList(weights_folder()), {}
+        for place, choice in self.models(phases).items():
+            name = weights_of(choice)
+            if name is not None:
+                try:
+                    revisions[name] = known.revision(name)
+                except WeightsError as error:
+                    raise ValueError(f"{place}.settings.weights: {error}") from error
+        return dict(sorted(revisions.items()))
 
     def semantic(self) -> dict[str, Any]:
-        """What decides the data: every threshold, model, codec, size, seed, and a version per stage."""
+        """What decides the data: every threshold, model, weight, codec, size, seed, and a version per stage."""
+        weights = self.weights()
         return {
+            **({"weights": weights} if weights else {}),
             "seed": self.seed,
             "ingest_slice": self.ingest_slice,
             "listing": self.listing.model_dump(mode="json", exclude=HOW_STORES_ARE_ASKED),
@@ -139,29 +175,6 @@ class Config(BaseModel, frozen=True, extra="forbid"):
                 for phase in WORK_PHASES
             },
         }
-
-
-def _spell_out(value: BaseModel, where: str) -> dict[str, Any]:
-    result: dict[str, Any] = value.model_dump(mode="json")
-    for name in type(value).model_fields:
-        field = getattr(value, name)
-        if isinstance(field, ModelChoice):
-            result[name] = _spell_out_model(field, f"{where}.{name}")
-        elif isinstance(field, BaseModel):
-            result[name] = _spell_out(field, f"{where}.{name}")
-    return result
-
-
-def _spell_out_model(choice: ModelChoice, where: str) -> dict[str, Any]:
-    if choice.name not in MODELS and ":" not in choice.name:
-        raise ValueError(f"{where}.name: there is no model '{choice.name}'; {suggestion(choice.name, MODELS)}")
-    try:
-        return full_settings(choice)
-    except ValidationError as error:
-        model = model_class(choice.name).Settings
-        raise ValueError(_sentence(error, model, f"{where}.settings")) from error
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{where}.name: {error}") from error
 
 
 def semantic_hash(semantic: Mapping[str, Any]) -> str:
@@ -202,40 +215,15 @@ def load_config(source: str, overrides: Iterable[str] = ()) -> Config:
     document = _load_document(source, ())
     for override in overrides:
         document = _apply(document, override)
+    return parse_config(document, f"configuration '{source}'")
+
+
+def parse_config(document: Mapping[str, Any], origin: str) -> Config:
+    """The configuration a document spells out. Raises ConfigError with one sentence that names its origin."""
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"configuration '{source}': {_sentence(error, Config)}") from error
-
-
-def _sentence(error: ValidationError, model: type[BaseModel], root: str = "") -> str:
-    """The first of the errors in words. `root` is where in the configuration the model stands."""
-    first = error.errors(include_url=False)[0]
-    location, given, message = first["loc"], first["input"], first["msg"]
-    where = ".".join(str(part) for part in (root, *location) if part != "")
-    if first["type"] == "extra_forbidden":
-        return f"{where}: there is no such field; {suggestion(str(location[-1]), _fields_at(model, location[:-1]))}"
-    if first["type"] == "missing":
-        return f"{where} is missing"
-    message = message.removeprefix("Value error, ")
-    if message.startswith("Input "):
-        return f"{where} {message.removeprefix('Input ')}, not {json.dumps(given, default=str)[:100]}"
-    return f"{where}: {message}" if where else message
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[int | str]) -> Iterable[str]:
-    """Field names of the model that a location inside `model` is in; keys of dicts and positions are passed over."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        model = next(_models_in(field.annotation), model) if field else model
-    return model.model_fields
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
+        raise ConfigError(f"{origin}: {sentence(error, Config)}") from error
 
 
 def _load_document(source: str, extended_by: tuple[str, ...]) -> dict[str, Any]:
@@ -308,3 +296,19 @@ def _changed(group: Any, names: Sequence[str], value: Any, override: str) -> Any
         raise ConfigError(f"--set {override}: there is no field '{name}' in the value {json.dumps(group, default=str)}")
     fields = group or {}
     return {**fields, name: _changed(fields.get(name), rest, value, override)}
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_settings(
+    model: type[Settings], file: Path | None, overrides: Iterable[str], defaults: Mapping[str, Any]
+) -> Settings:
+    """Settings of another command: defaults, then a YAML file, then ``a.b=c``. Raises ConfigError, one sentence."""
+    document = _merge(dict(defaults), _parse(str(file), _read(str(file))) if file else {})
+    for override in overrides:
+        document = _apply(document, override)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{file or 'settings'}: {sentence(error, model)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manifests.storage import open_store
+from models.weights import WeightsList, weights_folder
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import read_run
 from pipeline.config import WORK_PHASES, Config, Pool, differences, semantic_hash
@@ -26,6 +27,7 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
             lines.append(f"  pool {pool.name}: {' → '.join(pool.stages)}")
             actors = f"{_actors(pool, options)}, deadline {pool.deadline_s:g} s"
             lines.append(f"    {pool.num_cpus:g} CPU{gpus} each, {actors}")
+    lines += _weight_lines(config, options)
     listed = listed_sources(store) if document else {}
     new = [source for source in listing.sources if source.source_id not in listed]
     lines.append(f"inputs: {len(listing.sources)} sources ({len(new)} new)")
@@ -47,6 +49,15 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
     )
     lines.append(f"  compose: {len(clip_items(store, 'compose'))} parts laid out so far")
     return "\n".join(lines)
+
+
+def _weight_lines(config: Config, options: Options) -> list[str]:
+    known, lines = WeightsList(weights_folder()), []
+    for name, revision in config.weights(options.phases).items():
+        missing = known.missing(name)
+        state = f"missing: {', '.join(missing)} (see `vivid weights {name}`)" if missing else f"in {known.base}"
+        lines.append(f"weights {name} {revision}: {state}")
+    return lines
 
 
 def _actors(pool: Pool, options: Options) -> str:

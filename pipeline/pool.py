@@ -17,6 +17,7 @@ from pipeline.child import Setup
 from pipeline.compose_phase import ComposePhase
 from pipeline.host import HostSettings, SetupFailed, WorkerHost
 from pipeline.ingest_phase import IngestPhase
+from pipeline.latents_phase import CaptionsPhase, LatentsPhase
 from pipeline.phase import PartItem, Phase, PhaseSpec
 from stages.stage import Context
 
@@ -24,6 +25,8 @@ PHASE_CLASSES: dict[str, Callable[[], Phase]] = {
     "ingest": IngestPhase,
     "annotate": AnnotatePhase,
     "compose": ComposePhase,
+    "latents": LatentsPhase,
+    "captions": CaptionsPhase,
 }
 
 

@@ -12,6 +12,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from manifests.storage import StorageError
 from pipeline.config import Pool
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted, PoolWorker, pack, unpack
+from pipeline.reservations import fit_pools, largest_pool
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NOT_SHIPPED = ["/.venv", "/.git", "/out", "/demo", "/bench", "/tests", "**/__pycache__"]
@@ -107,9 +109,29 @@ def stop_ray() -> None:
     ray.shutdown()
 
 
-def actor_range(pool: Pool, parts: int, others_cpus: float, cpus: float) -> tuple[int, int]:
-    """(smallest, largest) number of actors: never more than parts, and by default what the cores allow."""
-    fitting = max(1, int((cpus - others_cpus) / pool.num_cpus))
+def fit_cluster(spec: PhaseSpec, parts: int) -> tuple[PhaseSpec, str | None]:
+    """The phase with reservations that fit what Ray has, and a sentence where GPUs are not there as asked."""
+    cpus, gpus = _resources()
+    fitted = fit_pools(spec.pools, parts, cpus, gpus)
+    changed = ", ".join(old.name for old, new in zip(spec.pools, fitted, strict=True) if old.num_gpus != new.num_gpus)
+    if not changed:
+        notice = None
+    elif not gpus:
+        notice = f"Ray has no GPU: what reserves one runs without ({changed})"
+    else:
+        notice = f"Ray has {gpus:g} GPU{'' if gpus == 1 else 's'}, fewer than actors reserve: they share ({changed})"
+    return replace(spec, pools=fitted), notice
+
+
+def _resources() -> tuple[float, float]:
+    """CPUs and GPUs of all nodes."""
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return float(found.get("CPU", 1)), float(found.get("GPU", 0))
+
+
+def actor_range(pool: Pool, others: Sequence[Pool], parts: int, cpus: float, gpus: float) -> tuple[int, int]:
+    """(smallest, largest) number of actors: never more than parts, and by default what cores and GPUs allow."""
+    fitting = largest_pool(pool, others, parts, cpus, gpus)
     largest = max(1, min(pool.max_actors or fitting, parts))
     return min(pool.min_actors, largest), largest
 
@@ -123,11 +145,11 @@ def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Abo
     """The commit of each part as it is done, or why it was aborted. Parts lost with their nodes are missing."""
     rows = [{"part": item.part, "payload": pack(item)} for item in items]
     dataset: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
-    cpus = float(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    cpus, gpus = _resources()
     for index, pool in enumerate(spec.pools):
         # Every pool keeps room for the smallest number of actors of the others, or the pipeline could not flow.
-        others = sum(p.num_cpus * p.min_actors for i, p in enumerate(spec.pools) if i != index)
-        smallest, largest = actor_range(pool, len(rows), others, cpus)
+        others = [other for i, other in enumerate(spec.pools) if i != index]
+        smallest, largest = actor_range(pool, others, len(rows), cpus, gpus)
         if len(spec.pools) == 1:
             smallest = largest
         dataset = dataset.map_batches(

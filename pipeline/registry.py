@@ -19,6 +19,7 @@ NAMES: dict[str, str] = {
     "measure": "stages.measure:Measure",
     "screen": "stages.screen:Screen",
     "caption": "stages.caption:Caption",
+    "score": "stages.score:Score",
     "paste": "stages.deletion:Deletion",
     "augment": "stages.variants:Augment",
 }

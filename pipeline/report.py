@@ -19,6 +19,10 @@ def funnel_text(summary: dict[str, Any]) -> str:
             f"  {row['count']:>6} {row['level']:<6} {row['state']:<8} {row['stage']}: {row['reason']}"
             for row in summary["rejects"]
         ]
+    other = summary["other_tags"]
+    if other["total"]:
+        words = ", ".join(f"{name} {count}" for name, count in other["most_frequent"].items())
+        lines.append(f"tags of neither vocabulary: {other['total']} ({other['distinct']} words; most often {words})")
     return "\n".join(lines)
 
 

@@ -18,9 +18,11 @@ from manifests.commits import Commit, sweep
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from manifests.summary import failed_ids, write_summary
+from models.placement import cuda_devices
 from models.registry import ModelResources
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import bind, bind_roots
+from pipeline.checks import check_models, on_this_machine
 from pipeline.config import Config, Pool
 from pipeline.donor_bank import banks_by_part, commit_bank
 from pipeline.ingest_phase import (
@@ -75,7 +77,7 @@ class Run:
         self.store, self.config, self.options, self.console = store, config, options, console
         self.epoch = epoch
         self.roots: dict[str, str] = {}
-        self.models = ModelResources(devices=config.devices)
+        self.models = ModelResources(devices=config.devices, revisions=config.weights())
         self.committed = 0
         self.missing = 0
 
@@ -146,13 +148,17 @@ class Run:
             yield from run_local(spec, items)
             return
         # Imported and started only when there is work: it takes seconds.
-        from pipeline.ray_runner import RayLost, run_ray, start_ray
+        from pipeline.ray_runner import RayLost, fit_cluster, run_ray, start_ray
 
         with quiet_native_stderr():
             start_ray(self.options.address)
             listen()
+            fitted, notice = fit_cluster(spec, len(items))
+            # Of a machine without a GPU the check before the run has spoken already.
+            if notice and (cuda_devices() or not on_this_machine(self.options.address)):
+                self.console.print(notice, style="yellow", highlight=False, markup=False, soft_wrap=True)
             try:
-                yield from run_ray(spec, items)
+                yield from run_ray(fitted, items)
             except RayLost as error:
                 raise RunError(str(error)) from error
 
@@ -160,8 +166,8 @@ class Run:
 def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:
     """The main job: sources in, shards and manifests out; only what is missing is done.
 
-    Raises RunError, FolderLocked, ConfigMismatch, StorageError (one sentence each); Interrupted passes through and
-    leaves the folder resumable.
+    Raises ModelsNotReady before anything is written; RunError, FolderLocked, ConfigMismatch, StorageError (one sentence
+    each). Interrupted passes through and leaves the folder resumable.
     """
 
     def plan(run: Run) -> None:
@@ -194,6 +200,8 @@ def retry(out: str, config: Config, options: Options, console: Console) -> Resul
 
 def _run(out: str, config: Config, options: Options, console: Console, plan: Callable[[Run], None]) -> Result:
     start = time.monotonic()
+    here = options.local or on_this_machine(options.address)
+    check_models(config, options.phases, console, here=here)
     store = open_store(out)
     with run_lock(store):
         run = Run(store, config, options, console, bind(store, config, console))

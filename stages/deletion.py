@@ -20,9 +20,10 @@ from manifests.records import DonorRow
 from manifests.schema import from_parquet
 from models.local_homography import HomographySettings, background_homographies, global_homographies
 from models.motion_check import MotionCheckSettings, agree, confirmed
-from models.protocols import Matrix
+from models.protocols import Flow, Matrix
+from models.registry import ModelChoice, make_model
 from stages.donors import donors_for, lendable
-from stages.measure import gray_frames, union_masks
+from stages.measure import frames_for, stamp_flow, union_masks
 from stages.move import move_with_background, move_with_donor, visible_fraction
 from stages.paste import PasteSettings, Placement, apply_placement, place
 from stages.stage import Context, Stage
@@ -36,6 +37,9 @@ class DeletionSettings(BaseModel, frozen=True, extra="forbid"):
     """How many donors are tried, and what a moved mask must keep."""
 
     paste: PasteSettings = Field(default=PasteSettings(), description="search over place and scale")
+    flow: ModelChoice = Field(
+        default=ModelChoice(name="lucas_kanade"), description="what follows points of the background"
+    )
     homography: HomographySettings = Field(default=HomographySettings(), description="motion of the background there")
     check: MotionCheckSettings = Field(default=MotionCheckSettings(), description="doubts about that motion")
     max_attempts: int = Field(default=6, ge=1, description="donors tried per clip before a motion is given up")
@@ -59,6 +63,7 @@ class Deletion(Stage[ClipWork]):
 
     def setup(self, context: Context) -> None:
         super().setup(context)
+        self.flow: Flow = make_model(self.settings.flow, context.models)
         self.bank = from_parquet(DonorRow, context.store.read(context.bank)) if context.bank else []
 
     def run(self, records: Sequence[ClipWork]) -> None:
@@ -86,6 +91,8 @@ class Deletion(Stage[ClipWork]):
                     doubtful += 1
                 elif float(np.mean(visible_fraction(moved))) >= self.settings.min_visible:
                     found[motion] = _track(number, motion, donor, moved, placement)
+                    if motion == "background":
+                        stamp_flow(found[motion], self.flow)
             if len(found) == len(motions):
                 break
         record.tracks += [found[motion] for motion in motions if motion in found]
@@ -126,11 +133,11 @@ class Deletion(Stage[ClipWork]):
         """Motion of the background at `region`, None unless its own texture or the whole frame's motion confirms it."""
         entities = [track.masks for track in record.of_role("entity")]
         exclude = union_masks(entities) if entities else None
-        grays, settings = gray_frames(record.decoded()), self.settings
-        local = background_homographies(grays, region, exclude, settings.homography)
-        if confirmed(grays, region, local, exclude, settings.check):
+        frames, settings = frames_for(self.flow, record.decoded()), self.settings
+        local = background_homographies(frames, region, exclude, settings.homography, self.flow)
+        if confirmed(frames, region, local, exclude, settings.check, self.flow):
             return local
-        whole = global_homographies(grays, exclude, settings.homography)
+        whole = global_homographies(frames, exclude, settings.homography, self.flow)
         alike = all(agree(region, here, camera, settings.check) for here, camera in zip(local, whole, strict=True))
         return local if alike else None
 

@@ -27,7 +27,7 @@ class Detect(Stage[ClipWork]):
 
     name = "detect"
     reads = ("frames", "entity_tags", "background_tags")
-    writes = ("entities", "regions")
+    writes = ("entities", "regions", "found_by")
     Settings = DetectSettings
     settings: DetectSettings
 
@@ -45,6 +45,7 @@ class Detect(Stage[ClipWork]):
         regions = self.detector.detect(clips, [[tag.name for tag in record.background_tags] for record in records])
         for record, things, places in zip(records, entities, regions, strict=True):
             record.entities = [d for d in things if d.score >= self.settings.min_score][: self.settings.max_entities]
+            record.found_by["detector"] = self.detector.info
             record.regions = [d for d in places if d.score >= self.settings.min_score][: self.settings.max_regions]
             if not record.entities:
                 record.reject(

@@ -11,8 +11,10 @@ from pydantic import BaseModel, Field
 
 from manifests.masks import Mask, MaskTrack
 from models.local_homography import HomographySettings, global_homographies
-from models.protocols import Image, Matrix
-from stages.stage import Stage
+from models.point_flow import LucasKanade
+from models.protocols import Flow, Image, Matrix
+from models.registry import ModelChoice, make_model
+from stages.stage import Context, Stage
 from stages.work import ClipWork, Track
 
 Points = npt.NDArray[np.float64]
@@ -22,6 +24,9 @@ Points = npt.NDArray[np.float64]
 class MeasureSettings(BaseModel, frozen=True, extra="forbid"):
     """How motion is measured."""
 
+    flow: ModelChoice = Field(
+        default=ModelChoice(name="lucas_kanade"), description="what follows points of the background"
+    )
     camera: HomographySettings = Field(default=HomographySettings(), description="how the camera's motion is found")
     span_s: float = Field(
         default=0.25, gt=0, description="speeds are taken over this time; shorter measures the masks' jitter, seconds"
@@ -37,6 +42,10 @@ class Measure(Stage[ClipWork]):
     Settings = MeasureSettings
     settings: MeasureSettings
 
+    def setup(self, context: Context) -> None:
+        super().setup(context)
+        self.flow: Flow = make_model(self.settings.flow, context.models)
+
     def run(self, records: Sequence[ClipWork]) -> None:
         for record in records:
             entities = record.of_role("entity")
@@ -46,7 +55,7 @@ class Measure(Stage[ClipWork]):
     def _measure(self, record: ClipWork, entities: Sequence[Track]) -> None:
         frames, fps = record.decoded(), record.clip.fps or 1.0
         foreground = union_masks([track.masks for track in entities])
-        camera = global_homographies(gray_frames(frames), foreground, self.settings.camera)
+        camera = global_homographies(frames_for(self.flow, frames), foreground, self.settings.camera, self.flow)
         size = np.asarray([record.clip.width, record.clip.height], np.float64)
         step = max(1, round(self.settings.span_s * fps))
         for track in entities:
@@ -59,6 +68,21 @@ class Measure(Stage[ClipWork]):
             carried = _map_each(_shifted(unmoved, -step), camera)
             track.background_motion = _mean_distance(_shifted(centres, -step), carried, per_second)
             track.relative_motion = _mean_step(unmoved, unmoved, step, per_second)
+            stamp_flow(track, self.flow)
+
+
+def stamp_flow(track: Track, flow: Flow) -> None:
+    """Name the flow that a track's motion was found with, unless it is the weight-free one.
+
+    Lucas–Kanade is a part of the stages, their versions stand for it.
+    """
+    if flow.info != LucasKanade.info:
+        track.stamp("flow", flow.info)
+
+
+def frames_for(flow: Flow, frames: Sequence[Image]) -> Sequence[npt.NDArray[np.uint8]]:
+    """RGB frames as a flow wants them: in colour or in grey."""
+    return frames if flow.colour else gray_frames(frames)
 
 
 def gray_frames(frames: Sequence[Image]) -> list[npt.NDArray[np.uint8]]:

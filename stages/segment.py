@@ -32,7 +32,8 @@ class Segment(Stage[ClipWork]):
     """Masks of entities (numbered from 00) and of background regions (from 80)."""
 
     name = "segment"
-    reads = ("frames", "entities", "regions")
+    version = 2
+    reads = ("frames", "entities", "regions", "found_by")
     writes = ("tracks",)
     Settings = SegmentSettings
     settings: SegmentSettings
@@ -76,6 +77,8 @@ class Segment(Stage[ClipWork]):
                 continue
             kept.append(mask)
             track = Track(number, role, detection.tag, _tight_box(mask), detection.score, MaskTrack.from_masks([mask]))
+            for job, info in record.found_by.items():
+                track.stamp(job, info)
             track.stamp("segmenter", self.segmenter.info)
             record.tracks.append(track)
 

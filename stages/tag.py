@@ -24,7 +24,7 @@ class Tagging(Stage[ClipWork]):
 
     name = "tag"
     reads = ("frames",)
-    writes = ("entity_tags", "background_tags", "other_tags")
+    writes = ("entity_tags", "background_tags", "other_tags", "found_by")
     Settings = TagSettings
     settings: TagSettings
 
@@ -38,3 +38,4 @@ class Tagging(Stage[ClipWork]):
             for record, tags in zip(group, self.tagger.tag(clips), strict=True):
                 record.entity_tags, record.background_tags = tags.entities, tags.background
                 record.other_tags = tags.others
+                record.found_by["tagger"] = self.tagger.info

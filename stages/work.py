@@ -87,6 +87,7 @@ class Track:
     background_motion: float | None = None
     relative_motion: float | None = None
     captions: Captions | None = None
+    caption_score: float | None = None
     pasting: Pasting | None = None
     variants: list[Variant] = field(default_factory=list)
 
@@ -108,6 +109,8 @@ class ClipWork(Record):
     entity_tags: list[Tag] = field(default_factory=list)
     background_tags: list[Tag] = field(default_factory=list)
     other_tags: list[Tag] = field(default_factory=list)
+    found_by: dict[str, ModelInfo] = field(default_factory=dict)
+    """Tagger and detector: stamped on every track they led to."""
     entities: list[Detection] = field(default_factory=list)
     regions: list[Detection] = field(default_factory=list)
     tracks: list[Track] = field(default_factory=list)

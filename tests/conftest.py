@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before numpy is imported: BLAS threads spin against each other on a loaded machine.
+# Before numpy and torch are imported: threads of BLAS and OpenMP spin against each other on a loaded machine.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+# No test may ask a hub for anything.
+for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+    os.environ[variable] = "1"
+# What the user of this machine has set is not what the tests are about.
+os.environ.pop("VIVID_WEIGHTS", None)
 
 import cv2
 import pytest

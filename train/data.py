@@ -77,18 +77,11 @@ class LatentStore(Protocol):
         ...
 
 
-class EditSamples:
-    """A map-style dataset over the slots of a `Mixing`. Indexed by slot, not by number."""
+class SampleReader:
+    """Reads single samples of a dataset, cut to windows. May be sent to other processes."""
 
-    def __init__(
-        self,
-        url: str,
-        mixing: Mixing,
-        table: SampleTable,
-        windows: WindowSettings,
-        latents: LatentStore | None = None,
-    ) -> None:
-        self.url, self.mixing, self.table, self.windows, self.latents = url, mixing, table, windows, latents
+    def __init__(self, url: str, windows: WindowSettings, seed: int, latents: LatentStore | None = None) -> None:
+        self.url, self.windows, self.seed, self.latents = url, windows, seed, latents
         self._dataset: Dataset | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -102,28 +95,13 @@ class EditSamples:
             self._dataset = Dataset(self.url)
         return self._dataset
 
-    def __getitem__(self, slot: Slot) -> Example:
-        """The slot's sample; where it is broken, another of the same kind and task, and a warning.
-
-        Raises DataError when `ATTEMPTS` samples in a row are broken.
-        """
-        problem = ""
-        for attempt in range(ATTEMPTS):
-            sample = self.table.sample((slot.kind, slot.task), self.mixing.row(slot, attempt))
-            try:
-                return self.load(slot, sample)
-            except (StorageError, MediaError, OSError, ValueError) as error:
-                problem = f"{sample.sample_id}: {' '.join(str(error).split())}"
-                log.warning("sample %s is left out of %s", problem, slot.key)
-        raise DataError(f"{ATTEMPTS} samples in a row could not be read; the last was {problem}")
-
-    def load(self, slot: Slot, sample: Sample) -> Example:
+    def read(self, slot: Slot, sample: Sample) -> Example:
         """Read, decode and cut one sample. Raises StorageError, MediaError, OSError or ValueError when it is broken."""
         store = self.dataset.store
         track = MaskTrack.from_bytes(store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
         # Every variant contains the original, so where that is seen the variant is; its boxes need no decoding.
         key = f"{slot.key} {sample.sample_id}"
-        window = choose_window(shape_of(sample), track.boxes(), self.windows, self.mixing.seed, key)
+        window = choose_window(shape_of(sample), track.boxes(), self.windows, self.seed, key)
         distinct = sorted(set(window.indices))
         parameters = json.loads(sample.variant_parameters)
         masks = {index: window.cut_mask(apply_variant(track.mask(index), parameters)) for index in distinct}
@@ -143,6 +121,28 @@ class EditSamples:
             stored.masked_latents,
             stored.text,
         )
+
+
+class EditSamples:
+    """A map-style dataset over the slots of a `Mixing`. Indexed by slot, not by number."""
+
+    def __init__(self, reader: SampleReader, mixing: Mixing, table: SampleTable) -> None:
+        self.reader, self.mixing, self.table = reader, mixing, table
+
+    def __getitem__(self, slot: Slot) -> Example:
+        """The slot's sample; where it is broken, another of the same kind and task, and a warning.
+
+        Raises DataError when `ATTEMPTS` samples in a row are broken.
+        """
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            sample = self.table.sample((slot.kind, slot.task), self.mixing.row(slot, attempt))
+            try:
+                return self.reader.read(slot, sample)
+            except (StorageError, MediaError, OSError, ValueError) as error:
+                problem = f"{sample.sample_id}: {' '.join(str(error).split())}"
+                log.warning("sample %s is left out of %s", problem, slot.key)
+        raise DataError(f"{ATTEMPTS} samples in a row could not be read; the last was {problem}")
 
 
 def shape_of(sample: Sample) -> ClipShape:

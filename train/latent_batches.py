@@ -73,7 +73,7 @@ class LatentBatches:
         captions = [EMPTY_PROMPT if drop else e.caption for e, drop in zip(examples, dropped, strict=True)]
         stored = [None if drop else e.text for e, drop in zip(examples, dropped, strict=True)]
         text = self.captions.text(captions, stored).to(self.device)
-        parts = [self._encode(example, row) for example, row in zip(examples, text.split(1), strict=True)]
+        parts = [self._encode(example, text[row : row + 1]) for row, example in enumerate(examples)]
         return LatentBatch(
             sample_ids=tuple(name for part in parts for name in part.sample_ids),
             latents=torch.cat([part.latents for part in parts]),

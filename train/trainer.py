@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from manifests.dataset import Dataset
-from train.base_model import load_inpaint_transformer
+from train.base_model import find_components, load_inpaint_transformer
 from train.base_parts import load_noise_schedule, load_text_encoder, load_vae
 from train.checkpoint import (
     CheckpointConfig,
@@ -39,7 +39,7 @@ from train.checkpoint import (
     write_checkpoint,
 )
 from train.conditioning import LatentBatch
-from train.data import EditSamples, Example, LatentStore
+from train.data import EditSamples, Example, LatentStore, SampleReader
 from train.latent_batches import CaptionCache, LatentBatches
 from train.lora import prepare_for_training
 from train.loss import VelocityObjective, draw_noise, non_finite_samples
@@ -70,6 +70,8 @@ class Components:
     vae: AutoencoderKLCogVideoX
     scheduler: Any
     captions: CaptionCache
+    revision: str | None = None
+    """Of the base on the hub, where that is known."""
 
 
 class Trainer:
@@ -221,7 +223,8 @@ class Trainer:
         transformer = load_inpaint_transformer(base, dtype=dtype)
         max_tokens = int(transformer.config.max_text_seq_length)
         captions = CaptionCache(lambda: load_text_encoder(base, max_tokens, dtype, device))
-        return Components(transformer, load_vae(base, dtype, device), load_noise_schedule(base), captions)
+        revision = find_components(base)[1]
+        return Components(transformer, load_vae(base, dtype, device), load_noise_schedule(base), captions, revision)
 
     def _describe(self) -> CheckpointConfig:
         windows = self.settings.courses[-1].windows
@@ -229,6 +232,7 @@ class Trainer:
             self.parts.transformer,
             self.settings.adaptation,
             base=self.base,
+            base_revision=self.parts.revision,
             height=windows.height,
             width=windows.width,
             num_frames=max(course.windows.frames for course in self.settings.courses),
@@ -237,9 +241,8 @@ class Trainer:
     def _batches(self, course: int, start: int, end: int) -> Iterator[list[Example]]:
         """Examples of a course's forward passes, from its step `start` to its step `end`."""
         settings, accelerator = self.settings, self.accelerator
-        samples = EditSamples(
-            self.url, self.mixings[course], self.table, settings.courses[course].windows, self.latents
-        )
+        reader = SampleReader(self.url, settings.courses[course].windows, settings.seed, self.latents)
+        samples = EditSamples(reader, self.mixings[course], self.table)
         passes = settings.accumulation
         sampler = RankBatches(
             self.mixings[course], start * passes, end * passes, accelerator.process_index, accelerator.num_processes
@@ -251,7 +254,7 @@ class Trainer:
             collate_fn=list,
             multiprocessing_context="forkserver" if settings.workers else None,
         )
-        return iter(loader)  # type: ignore[arg-type]
+        return iter(loader)
 
     # --- saving and resuming ---
 
@@ -374,7 +377,7 @@ class Trainer:
 
         def remember(number: int, _frame: FrameType | None) -> None:
             self._asked_to_stop = number
-            signal.signal(number, before[number])
+            signal.signal(number, before[signal.Signals(number)])
 
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.getsignal(number) for number in numbers}

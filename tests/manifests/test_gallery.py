@@ -118,6 +118,11 @@ def test_three_captions_of_every_entity_are_there(page):
         assert f">{text}<" in page
 
 
+def test_the_score_of_a_caption_is_there_where_there_is_one(page):
+    assert "stability 0.85, caption score 27.4" in page
+    assert page.count("caption score") == 1
+
+
 def test_the_funnel_counts_every_step(built):
     steps = {step.name: (step.kept, step.seen) for step in funnel_steps(built[0])}
     # 3 entities, 2 backgrounds, 3 pasted, and two that were left out; 6 tracks of 6 variants, one of them left out.

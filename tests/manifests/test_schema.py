@@ -87,6 +87,8 @@ def test_columns_have_the_declared_types():
     assert (clip.field("fps").type, clip.field("fps").nullable) == (pa.float64(), True)
     assert (clip.field("caption").type, clip.field("caption").nullable) == (pa.string(), True)
     assert arrow_schema(TrackRow).field("box").type == pa.list_(pa.float64())
+    score = arrow_schema(TrackRow).field("caption_score")
+    assert (score.type, score.nullable) == (pa.float64(), True)
     assert arrow_schema(DonorRow).field("masks").type == pa.binary()
     assert not arrow_schema(SampleRow).field("caption").nullable
     assert arrow_schema(ListedRow).field("mtime_ns").nullable

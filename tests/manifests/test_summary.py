@@ -189,3 +189,13 @@ def test_a_retry_takes_no_listing_no_track_and_nothing_filtered(store: Store):
     )
     commit(store, "compose", 0, rejects=[reject(A, "compose", 0, "clip", "failed", "x")])
     assert failed_ids(store) == (["s1", "s2"], [A, B])
+
+
+def test_words_of_neither_vocabulary_are_counted_over_all_parts(store: Store) -> None:
+    for part, words in enumerate([{"joy": 2, "rush": 1}, {}, {"joy": 1, **{f"word{i:02d}": 1 for i in range(30)}}]):
+        PartWriter(store, "annotate", part, 1).commit({}, other_tags=words)
+    PartWriter(store, "annotate", 3, 1).commit({})
+    found = summarise(Dataset(store))["other_tags"]
+    assert (found["total"], found["distinct"]) == (34, 32)
+    assert list(found["most_frequent"].items())[:3] == [("joy", 3), ("rush", 1), ("word00", 1)]
+    assert len(found["most_frequent"]) == 20

@@ -31,6 +31,7 @@ class Thing:
     tag: str
     masks: MaskTrack
     captions: tuple[str, str, str] | None = None
+    caption_score: float | None = None
     donor: str | None = None
     motion: str | None = None
     placement: tuple[float, float, float] | None = None
@@ -192,6 +193,7 @@ def _track(scene: Scene, thing: Thing) -> TrackRow:
         caption_short=short,
         caption_medium=medium,
         caption_long=long,
+        caption_score=thing.caption_score,
         models="{}",
         donor_track_id=thing.donor,
         motion=thing.motion,
@@ -272,7 +274,7 @@ def small_scenes(num_frames: int = 12) -> tuple[list[Scene], list[RejectRow]]:
     image = Scene("c.jpg", [np.full((height, width, 3), 90, np.uint8)])
     words = ("a <script>alert(1)</script> box", "a grey & white box", "A box. It moves to the right. It is grey.")
     first.things = [
-        Thing(0, "entity", "box", moving, words, missing=("box_expand",)),
+        Thing(0, "entity", "box", moving, words, 27.36, missing=("box_expand",)),
         Thing(80, "background", "wall", ground),
         Thing(90, "pasted", "ball", still, donor=second.track_id(0), motion="trajectory", placement=(4.0, -2.0, 1.0)),
         Thing(91, "pasted", "ball", still, donor=second.track_id(0), motion="background", placement=(4.0, -2.0, 1.0)),

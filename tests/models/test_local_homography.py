@@ -10,6 +10,7 @@ from models.local_homography import (
     background_homographies,
     global_homographies,
 )
+from models.point_flow import LucasKanade, to_gray
 from models.weighted_homography import map_points
 
 HEIGHT, WIDTH = 240, 360
@@ -170,6 +171,8 @@ def test_wrong_sizes_are_refused() -> None:
     frames = [np.zeros((20, 30), np.uint8)] * 2
     with pytest.raises(ValueError, match="region"):
         background_homographies(frames, np.zeros((20, 31), np.bool_))
+    with pytest.raises(ValueError, match="region"):
+        background_homographies([np.zeros((20, 30, 3), np.uint8)], np.zeros((20, 31), np.bool_))
     with pytest.raises(ValueError, match="1 masks"):
         global_homographies(frames, [np.zeros((20, 30), np.bool_)])
     with pytest.raises(ValueError, match="frame 1"):
@@ -183,6 +186,35 @@ def test_another_point_flow_can_take_over() -> None:
     frames = [_texture(HEIGHT, WIDTH)] * 4
     found = background_homographies(frames, _region(), point_flow=shift)
     np.testing.assert_allclose(found[-1], [[1, 0, 3], [0, 1, 0], [0, 0, 1]], atol=1e-3)
+
+
+class ColourFlow(LucasKanade):
+    """Lucas–Kanade for those who bring RGB frames; remembers what it was given."""
+
+    colour = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[tuple[int, ...]] = set()
+
+    def __call__(self, first: np.ndarray, second: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.shapes |= {first.shape, second.shape}
+        return super().__call__(to_gray(first), to_gray(second), points)
+
+
+def test_a_flow_may_see_colour(scene: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
+    frames, path = scene
+    coloured = [np.stack([frame // 2, frame, 255 - frame], axis=2) for frame in frames]
+    flow = ColourFlow()
+    found = background_homographies(coloured, _region(), point_flow=flow)
+    assert flow.shapes == {(HEIGHT, WIDTH, 3)}
+    expected = background_homographies([to_gray(frame) for frame in coloured], _region())
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    smaller = background_homographies(
+        coloured, _region(), settings=HomographySettings(working_side=180), point_flow=flow
+    )
+    assert flow.shapes == {(HEIGHT, WIDTH, 3), (120, 180, 3)}
+    assert _error(smaller[-1], path[-1]) < 1
 
 
 def test_a_static_camera_stays_put_on_a_real_clip(shared_data: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from models.motion_check import MotionCheckSettings, agree, confirmed
+from models.point_flow import LucasKanade, to_gray
 
 HEIGHT, WIDTH, FRAMES = 180, 320, 12
 
@@ -48,6 +49,20 @@ def test_a_sliding_motion_is_not(region):
     slower = [shift(1.3 * t) for t in range(FRAMES)]
     assert not confirmed(frames, region, slower)
     assert confirmed(frames, region, slower, settings=MotionCheckSettings(max_disagreement=0.02))
+
+
+def test_a_flow_may_see_colour(region):
+    frames, motions = panned(1.5)
+    seen = set()
+
+    def flow(first, second, points):
+        seen.update((first.shape, second.shape))
+        return LucasKanade()(to_gray(first), to_gray(second), points)
+
+    coloured = [cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) for frame in frames]
+    assert confirmed(coloured, region, motions, point_flow=flow)
+    assert not confirmed(coloured, region, [shift(1.3 * t) for t in range(FRAMES)], point_flow=flow)
+    assert seen == {(HEIGHT, WIDTH, 3)}
 
 
 def test_a_bare_place_confirms_nothing(region):

@@ -1,7 +1,8 @@
 import cv2
 import numpy as np
 
-from models.point_flow import LucasKanade
+from models.point_flow import LucasKanade, to_gray
+from models.registry import ModelChoice, make_model
 
 
 def _texture(height: int, width: int) -> np.ndarray:
@@ -32,3 +33,18 @@ def test_no_points_stay_none() -> None:
     there, trusted = LucasKanade()(first, first, np.zeros((0, 2), np.float32))
     assert there.shape == (0, 2)
     assert trusted.shape == (0,)
+
+
+def test_the_registry_makes_it() -> None:
+    flow = make_model(ModelChoice(name="lucas_kanade", settings={"max_return_error": 1e-9}))
+    assert (flow.info.name, flow.colour) == ("lucas_kanade", False)
+    first = _texture(120, 160)
+    moved = cv2.warpAffine(first, np.float32([[1, 0, 2.3], [0, 1, 1.1]]), (160, 120))
+    _, trusted = flow(first, moved, np.array([[40, 40], [80, 60]], np.float32))
+    assert not trusted.any()
+
+
+def test_grey_frames_stay_as_they_are() -> None:
+    gray = _texture(8, 9)
+    assert to_gray(gray) is gray
+    assert to_gray(np.full((4, 5, 3), (255, 0, 0), np.uint8)).tolist() == [[76] * 5] * 4

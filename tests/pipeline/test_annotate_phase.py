@@ -14,6 +14,7 @@ from manifests.masks import MaskTrack
 from manifests.records import RejectRow, TrackRow
 from manifests.storage import Store, open_store
 from manifests.tars import read_tar
+from models.protocols import Tag
 from pipeline.annotate_phase import AnnotatePhase, clip_items, clip_locations, track_row
 from pipeline.phase import PartItem
 from stages.work import ClipWork, Pasting
@@ -105,11 +106,12 @@ def test_the_row_of_a_track_measures_its_masks() -> None:
     entity.masks = MaskTrack.from_masks([block(0, 0), block(0, 0, 0, 0), block(0, 0, 32, 16), block(0, 0)])
     entity.models = {"tracker": "t@1", "segmenter": "s@1"}
     entity.relative_motion = 0.25
+    entity.caption_score = 27.5
     row = track_row(work.clip, entity)
     assert (row.area_min, row.area_max) == (0, round(512 / PIXELS, 6))
     assert row.area_mean == round(256 / PIXELS, 6)
     assert (row.visible_fraction, row.num_frames, row.stability, row.relative_motion) == (0.75, 4, 0.75, 0.25)
-    assert (row.caption_short, row.caption_medium) == ("a ball", "a red ball")
+    assert (row.caption_short, row.caption_medium, row.caption_score) == ("a ball", "a red ball", 27.5)
     assert json.loads(row.models) == entity.models
     assert row.models.index("segmenter") < row.models.index("tracker")
     assert (row.donor_track_id, row.motion, row.dx) == (None, None, None)
@@ -117,4 +119,13 @@ def test_the_row_of_a_track_measures_its_masks() -> None:
     row = track_row(image_row("a" * 16), pasted)
     assert (row.track_id, row.member) == ("a" * 16 + "-90", "a" * 16 + ".track-90.json.gz")
     assert (row.donor_track_id, row.motion, row.dx, row.dy, row.scale) == ("donor-00", "still", 3, -4, 1.5)
-    assert (row.caption_short, row.stability) == (None, None)
+    assert (row.caption_short, row.caption_score, row.stability) == (None, None, None)
+
+
+def test_tags_of_neither_vocabulary_are_counted_by_clip(store: Store) -> None:
+    commit_clips(store, [row_of("a"), row_of("b"), row_of("c")])
+    (item,) = clip_items(store, "annotate")
+    for work, words in zip(works(item), (["rush", "joy"], ["joy"], []), strict=True):
+        work.other_tags = [Tag(word, 0.9) for word in words]
+    AnnotatePhase().finish(store, EPOCH, item)
+    assert read_commit(store, "annotate", 0).facts["other_tags"] == {"joy": 2, "rush": 1}

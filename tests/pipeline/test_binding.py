@@ -14,7 +14,7 @@ from rich.console import Console
 from manifests.commits import RUN_FILE, current_epoch
 from manifests.storage import Store, open_store
 from pipeline import binding
-from pipeline.binding import STAMPED, ConfigMismatch, bind, bind_roots, environment, read_run
+from pipeline.binding import STAMPED, STAMPED_WITH_NETWORKS, ConfigMismatch, bind, bind_roots, environment, read_run
 from pipeline.config import Config, load_config, semantic_hash
 
 
@@ -78,7 +78,7 @@ def test_another_environment_only_warns_each_difference_in_one_line(
     bound(store)
     ours = environment()
     other = ours | {"cpu": "A processor [/] with a very long name " * 3, "av": "99.0"}
-    monkeypatch.setattr(binding, "environment", lambda: other)
+    monkeypatch.setattr(binding, "environment", lambda networks: other)
     epoch, printed = bound(store)
     assert epoch == 2
     start = "other environment than at the last run, bytes may differ: "
@@ -96,6 +96,13 @@ def test_the_environment_names_what_can_change_bytes() -> None:
     assert set(stamped) == {"python", "cpu", *STAMPED}
     assert all(stamped.values())
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", stamped["numpy"])
+
+
+def test_networks_stamp_their_libraries_too_where_installed() -> None:
+    pytest.importorskip("torch")
+    more = set(environment(networks=True)) - set(environment())
+    assert "torch" in more
+    assert more <= set(STAMPED_WITH_NETWORKS)
 
 
 def test_roots_are_remembered_and_a_moved_one_is_taken_over(store: Store) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
+from stand_in_network import STAND_IN
 
 from pipeline.config import (
     WORK_PHASES,
@@ -405,3 +407,59 @@ def test_a_name_that_is_no_stage_is_refused(
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         stage_class(name)
     assert "\n" not in str(caught.value)
+
+
+# --- models and their weights ---
+
+
+def test_every_model_is_named_by_its_place() -> None:
+    models = load_config("cpu").models()
+    assert models["stages.tag.tagger"].name == "motion_discovery"
+    assert models["stages.measure.flow"].name == "lucas_kanade"
+    assert models["stages.paste.flow"].name == "lucas_kanade"
+    assert set(load_config("cpu").models(["compose"])) == {"stages.paste.flow"}
+
+
+def test_the_weight_free_profile_names_no_weights() -> None:
+    config = load_config("cpu")
+    assert config.weights() == {}
+    assert "weights" not in config.semantic()
+
+
+def test_the_revisions_of_weights_are_part_of_what_the_data_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
+    hashes = set()
+    for revision in ("v1", "v2"):
+        (tmp_path / "weights.json").write_text(json.dumps({"net": {"revision": revision, "files": {"a": {}}}}))
+        config = load_config("cpu", [f"stages.tag.tagger.name={STAND_IN}"])
+        assert config.semantic()["weights"] == config.weights(["annotate"]) == {"net": f"{revision}-unlocked"}
+        assert config.weights(["compose"]) == {}
+        hashes.add(semantic_hash(config.semantic()))
+    assert len(hashes) == 2
+
+
+def test_an_unknown_weight_is_refused() -> None:
+    text = refusal("cpu", f"stages.tag.tagger={{name: '{STAND_IN}', settings: {{weights: yolox-nan}}}}")
+    assert "stages.tag.tagger.settings.weights: there is no weight 'yolox-nan'; did you mean 'yolox-nano'?" in text
+
+
+def test_devices_do_not_change_the_data() -> None:
+    def on_gpu(document: Document) -> None:
+        document["devices"] = {"default": {"device": "cuda:1", "dtype": "float16"}, "raft": {"dtype": "float32"}}
+
+    assert hash_of(on_gpu) == hash_of()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("devices={raftt: {}}", "devices: there is no model 'raftt'; did you mean 'raft'?"),
+        ("devices={raft: {device: gpu}}", "devices.raft.device"),
+        ("devices={raft: {dtype: int8}}", "devices.raft.dtype"),
+        ("pools.annotate.0.num_gpus=1.5", "num_gpus 1.5 is neither a share of one GPU nor a whole number of them"),
+    ],
+)
+def test_a_device_that_cannot_be_meant_is_refused(override: str, message: str) -> None:
+    assert message in refusal("cpu", override)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from stand_in_network import STAND_IN
 from tiny_dataset import write_clip
 
 from manifests.storage import open_store
@@ -84,3 +85,13 @@ def test_pools_show_the_actors_they_would_get(folder: Path) -> None:
     assert "    1 CPU, 0.5 GPU each, 1 to 2 actors, deadline 900 s" in plan(folder, *pools, workers=2)
     assert "    1 CPU each, 1 actors or more, as many as there are cores, deadline 600 s" in plan(folder)
     assert "    1 CPU each, in this process, deadline 600 s" in plan(folder, local=True)
+
+
+def test_weights_are_there_or_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIVID_WEIGHTS", str(folder.parent))
+    (folder.parent / "weights.json").write_text('{"net": {"files": {"words.txt": {}}}}')
+    tagger = f"stages.tag.tagger.name={STAND_IN}"
+    assert "weights net unknown-unlocked: missing: words.txt (see `vivid weights net`)" in plan(folder, tagger)
+    (folder.parent / "words.txt").write_text("joy")
+    assert f"weights net unknown-unlocked: in {folder.parent}" in plan(folder, tagger)
+    assert not [line for line in plan(folder, tagger, phases=("compose",)) if line.startswith("weights")]

@@ -27,6 +27,7 @@ def summary(*rejects: dict[str, Any], **given: Any) -> dict[str, Any]:
         "parts": {"compose": 6},
         "shards": 5,
         "rejects": list(rejects),
+        "other_tags": {"total": 0, "distinct": 0, "most_frequent": {}},
     } | given
 
 
@@ -57,3 +58,8 @@ def test_failed_records_are_counted_and_what_can_be_retried_is_said() -> None:
     )
     # Entries that were never listed and single tracks are not taken again.
     assert "5 failed (see `vivid inspect out`);" in last_line(summary(REFUSED, WORDLESS), "out", 1, 1)
+
+
+def test_words_of_neither_vocabulary_are_named() -> None:
+    text = funnel_text(summary(other_tags={"total": 9, "distinct": 4, "most_frequent": {"joy": 6, "rush": 1}}))
+    assert text.splitlines()[-1] == "tags of neither vocabulary: 9 (4 words; most often joy 6, rush 1)"

@@ -24,6 +24,7 @@ from tiny_dataset import texture
 from manifests.masks import Mask, MaskTrack, mean_iou
 from manifests.records import ClipRow, DonorRow
 from manifests.schema import to_parquet
+from models.registry import ModelChoice, full_settings
 from stages.deletion import Deletion, DeletionSettings
 from stages.donors import donors_for
 from stages.move import move_with_donor
@@ -53,12 +54,16 @@ def clip_with_sky(clip: ClipRow | None = None, sky: Mask = SKY) -> ClipWork:
     return work_of(clip, frames, [entity, track_of([sky], 80, "background", "sky")])
 
 
-def pasted(record: ClipWork, folder: Path, bank: Sequence[DonorRow], **settings: Any) -> list[Track]:
-    """Run the stage; returns the pasted tracks."""
+def stage_with(folder: Path, bank: Sequence[DonorRow], **settings: Any) -> Deletion:
     (folder / "bank.parquet").write_bytes(to_parquet(DonorRow, bank))
     stage = Deletion(DeletionSettings.model_validate(settings))
     stage.setup(context_in(folder, seed=SEED, bank="bank.parquet"))
-    stage.run([record])
+    return stage
+
+
+def pasted(record: ClipWork, folder: Path, bank: Sequence[DonorRow], **settings: Any) -> list[Track]:
+    """Run the stage; returns the pasted tracks."""
+    stage_with(folder, bank, **settings).run([record])
     assert [track.number for track in record.tracks[:2]] == [0, 80]
     return record.tracks[2:]
 
@@ -202,15 +207,42 @@ def test_a_large_entity_that_moves_does_not_pull_the_background_along(tmp_path: 
     assert mean_iou(background.masks, background.masks.take([0] * 12)) > 0.97
 
 
-def test_the_background_motion_follows_the_camera(tmp_path: Path) -> None:
-    wide = texture(3, HEIGHT, WIDTH + 40)
+def under_a_panning_camera(seed: int = 3) -> ClipWork:
+    """Everything is background and moves two pixels per frame."""
+    wide = texture(seed, HEIGHT, WIDTH + 40)
     record = clip_with_sky(sky=block(0, 0, WIDTH, HEIGHT))
     record.frames = [np.ascontiguousarray(wide[:, 2 * index : 2 * index + WIDTH]) for index in range(12)]
     record.tracks[0].masks = MaskTrack.empty((HEIGHT, WIDTH), 12)
-    (_, background) = pasted(record, tmp_path, in_order(record, STAYS))
+    return record
+
+
+@pytest.mark.parametrize(("flow", "named"), [("lucas_kanade", {}), ("fake_flow:FakeFlow", {"flow": "fake_flow@4"})])
+def test_the_background_motion_follows_the_camera(tmp_path: Path, flow: str, named: dict[str, str]) -> None:
+    record = under_a_panning_camera()
+    (trajectory, background) = pasted(
+        record, tmp_path, in_order(record, STAYS), flow=full_settings(ModelChoice(name=flow))
+    )
+    assert (trajectory.models, background.models) == ({}, named)
     first = background.masks.mask(0)
     for index in (3, 7, 11):
         expected = np.zeros_like(first)
         expected[:, : WIDTH - 2 * index] = first[:, 2 * index :]
         differing = np.count_nonzero(background.masks.mask(index) ^ expected)
         assert differing <= 0.15 * max(1, np.count_nonzero(expected))
+
+
+def test_a_dense_flow_runs_once_per_pair_of_frames_whatever_is_tried(tmp_path: Path) -> None:
+    bank = in_order(under_a_panning_camera(), STAYS, STAYS, STAYS)
+    # Nothing is ever confirmed, so that every donor is tried and the whole frame asked as well.
+    doubts = {"check": {"min_points": 10_000, "max_disagreement": 1e-12}}
+    both_ways = 2 * 11
+    stage = stage_with(tmp_path, bank, flow={"name": "fake_flow:FakeFlow"}, **doubts)
+    for clips, seed in enumerate((3, 4), 1):
+        record = under_a_panning_camera(seed)
+        stage.run([record])
+        assert ("background", "motion_in_doubt") in reasons(record)
+        assert stage.flow.fields == clips * both_ways
+    forgetful = {"name": "fake_flow:FakeFlow", "settings": {"cache_mb": 0}}
+    stage = stage_with(tmp_path, bank, flow=forgetful, **doubts)
+    stage.run([under_a_panning_camera()])
+    assert stage.flow.fields >= len(bank) * 2 * both_ways

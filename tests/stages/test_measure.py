@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
-from small_work import FPS, HEIGHT, WIDTH, block, clip_row, image_row, track_of, work_of
+from small_work import FPS, HEIGHT, WIDTH, block, clip_row, context_in, image_row, track_of, work_of
 from tiny_dataset import texture
 
 from manifests.masks import MaskTrack
 from models.protocols import Image
+from models.registry import ModelChoice, full_settings
 from stages.measure import Measure, MeasureSettings, centres_of, union_masks
 from stages.work import ClipWork
 
@@ -30,8 +34,10 @@ def panned(speed: int, square_x: list[int], y: int = 20) -> tuple[list[Image], l
     return frames, [block(x, y) for x in square_x]
 
 
-def measured(record: ClipWork) -> ClipWork:
-    Measure(MeasureSettings()).run([record])
+def measured(record: ClipWork, **settings: Any) -> ClipWork:
+    stage = Measure(MeasureSettings.model_validate(settings))
+    stage.setup(context_in(Path()))
+    stage.run([record])
     return record
 
 
@@ -49,6 +55,17 @@ def test_three_speeds_of_a_square_under_a_panning_camera(camera: int, square: in
     steps = np.diff(track.path, axis=0) * [WIDTH, HEIGHT]
     np.testing.assert_allclose(steps, np.tile([square - camera, 0], (COUNT - 1, 1)), atol=0.15)
     np.testing.assert_allclose(track.path[0], [(20 + 8) / WIDTH, (20 + 8) / HEIGHT], atol=1e-6)
+
+
+def test_another_flow_measures_the_same_and_is_named() -> None:
+    frames, masks = panned(3, [20 + 4 * index for index in range(COUNT)])
+    usual, other = (work_of(clip_row(num_frames=COUNT), frames, [track_of(masks)]) for _ in range(2))
+    # Settings reach a stage with every default spelled out.
+    measured(usual, flow=full_settings(ModelChoice(name="lucas_kanade")))
+    measured(other, flow={"name": "fake_flow:FakeFlow"})
+    assert usual.tracks[0].models == {}
+    assert other.tracks[0].models == {"flow": "fake_flow@4"}
+    assert other.tracks[0].background_motion == pytest.approx(3 * PER_FRAME, abs=0.1 * PER_FRAME)
 
 
 def test_a_hidden_square_has_no_place_and_does_not_count() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from fake_models import choice
 from small_work import block, clip_row, context_in, numbered_frames, work_of
 
-from models.protocols import Box, Detection
+from models.protocols import Box, Detection, ModelInfo
 from stages.segment import Segment, SegmentSettings
 from stages.work import ClipWork
 
@@ -23,6 +23,7 @@ def segmented(
     stage.setup(context_in(folder))
     record = work_of(clip_row(), numbered_frames(2))
     record.entities, record.regions = list(entities), list(regions)
+    record.found_by = {"tagger": ModelInfo("words", "1"), "detector": ModelInfo("boxes", "2")}
     stage.run([record])
     return record
 
@@ -45,7 +46,7 @@ def test_entities_count_from_0_and_regions_from_80_each_with_its_first_mask(tmp_
     for track, box in zip(record.tracks, boxes, strict=True):
         assert track.box == box
         assert len(track.masks) == 1
-        assert track.models == {"segmenter": "fake_segmenter@7"}
+        assert track.models == {"tagger": "words@1", "detector": "boxes@2", "segmenter": "fake_segmenter@7"}
         assert track.score == 0.5
         np.testing.assert_array_equal(
             track.masks.mask(0), block(int(box[0]), int(box[1]), int(box[2] - box[0]), int(box[3] - box[1]))

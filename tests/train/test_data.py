@@ -13,7 +13,7 @@ from manifests.records import SampleRow
 from stages.augment import apply_variant
 from stages.media import decode_clip
 from stages.windows import WindowSettings
-from train.data import DataError, EditSamples, Example
+from train.data import DataError, EditSamples, Example, SampleReader
 from train.mixing import Mixing, MixingSettings, RankBatches
 from train.sample_table import SampleTable
 
@@ -23,7 +23,8 @@ WINDOWS = WindowSettings(height=64, width=96, frames=9)
 def samples_of(folder: Path, batch_size: int = 4, windows: WindowSettings = WINDOWS, seed: int = 0) -> EditSamples:
     table = SampleTable(Dataset(folder))
     settings = MixingSettings(images=1, videos=1)
-    return EditSamples(str(folder), Mixing(settings, table.counts(), batch_size, seed), table, windows)
+    reader = SampleReader(str(folder), windows, seed)
+    return EditSamples(reader, Mixing(settings, table.counts(), batch_size, seed), table)
 
 
 def first_examples(samples: EditSamples, batches: int) -> list[Example]:

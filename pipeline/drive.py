@@ -1,0 +1,69 @@
+"""Carrying a phase out: its parts through the pools, here or on Ray, with a progress line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import Console
+
+from manifests.commits import Commit
+from pipeline.interrupt import listen
+from pipeline.local_runner import run_local
+from pipeline.phase import PartItem, PhaseSpec
+from pipeline.pool import Aborted
+from pipeline.progress import PhaseProgress
+from pipeline.quiet import quiet_native_stderr
+from pipeline.run import Options, RunError
+
+
+def drive(
+    spec: PhaseSpec, items: Sequence[PartItem], sizes: Mapping[int, int], unit: str, options: Options, console: Console
+) -> int:
+    """Commit the parts of a phase; returns how many.
+
+    Args:
+        spec: the phase.
+        items: its parts.
+        sizes: records of each part, for the progress line.
+        unit: what a record is called there.
+        options: how the run is carried out.
+        console: where progress is shown.
+
+    Raises RunError, one sentence, when a part was aborted or lost with its worker.
+    """
+    missing = {item.part for item in items}
+    if not items:
+        return 0
+    with PhaseProgress(spec.phase, unit, sum(sizes[part] for part in missing), console) as progress:
+        for commit in _commits(spec, items, options, console):
+            if isinstance(commit, Aborted):
+                raise RunError(commit.message)
+            missing.remove(commit.part)
+            progress.add(commit, sizes[commit.part])
+    if missing:
+        parts = ", ".join(str(part) for part in sorted(missing)[:10])
+        raise RunError(
+            f"{spec.phase}: {len(missing)} parts were lost with their workers ({parts}); run the same command again"
+        )
+    return len(items)
+
+
+def _commits(
+    spec: PhaseSpec, items: Sequence[PartItem], options: Options, console: Console
+) -> Iterator[Commit | Aborted]:
+    if options.local:
+        yield from run_local(spec, items)
+        return
+    # Imported and started only when there is work: it takes seconds.
+    from pipeline.ray_runner import RayLost, fit_cluster, run_ray, start_ray
+
+    with quiet_native_stderr():
+        start_ray(options.address)
+        listen()
+        fitted, notice = fit_cluster(spec, len(items))
+        if notice:
+            console.print(notice, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        try:
+            yield from run_ray(fitted, items)
+        except RayLost as error:
+            raise RunError(str(error)) from error
