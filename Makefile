@@ -8,7 +8,7 @@ PROFILE ?= cpu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help shards inspect weights doctor test test-slow lint bench bench-quality schema clean
+.PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +18,7 @@ $(VENV)/core: pyproject.toml .constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable .
 	@touch $@
 
-$(VENV)/lite $(VENV)/models: pyproject.toml .constraints.txt
+$(VENV)/lite $(VENV)/models $(VENV)/train: pyproject.toml .constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[$(@F)]'
 	@touch $@ $(VENV)/core
@@ -27,7 +27,7 @@ $(VENV)/lite $(VENV)/models: pyproject.toml .constraints.txt
 $(VENV)/dev: pyproject.toml .constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[dev,lite,models,train]'
-	@touch $@ $(VENV)/core $(VENV)/lite $(VENV)/models
+	@touch $@ $(VENV)/core $(VENV)/lite $(VENV)/models $(VENV)/train
 
 # What a profile needs installed; a configuration of your own (ARGS='--config …') may need EXTRA=models.
 EXTRA ?= $(if $(filter vivid,$(PROFILE)),models,$(if $(filter lite,$(PROFILE)),lite,core))
@@ -49,6 +49,18 @@ doctor: $(VENV)/$(EXTRA) ## what PROFILE= needs and what of it is on this machin
 
 inspect: $(VENV)/core ## the funnel and the contact sheet of OUT=
 	@$(BIN)/vivid inspect $(OUT) $(ARGS)
+
+latents: $(VENV)/train ## latents of OUT= for training, computed once (ARGS='--base …')
+	@$(BIN)/vivid latents $(OUT) $(ARGS)
+
+train: $(VENV)/train ## the editor, from the shards in OUT= (without ARGS='--base …': a tiny random base, a few steps)
+	@$(BIN)/vivid train $(OUT) $(ARGS)
+
+edit: $(VENV)/train ## ARGS='VIDEO --model … --box … --prompt … --output …'
+	@$(BIN)/vivid edit $(ARGS)
+
+evaluate: $(VENV)/train ## BP, TA, TC on the held-out samples of OUT= (ARGS='--model …')
+	@$(BIN)/vivid evaluate $(OUT) $(ARGS)
 
 test: $(VENV)/dev ## the tests (minutes)
 	$(BIN)/python -m pytest $(ARGS)

@@ -28,7 +28,10 @@ class ClipSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class ClipScorer:
-    """Scores pairs of picture and text, and embeds pictures. Of a picture CLIP sees the centre square, of a text the first 77 tokens."""
+    """Scores pairs of picture and text, and embeds pictures.
+
+    Of a picture CLIP sees the centre square, of a text the first 77 tokens.
+    """
 
     Settings = ClipSettings
     batched = True

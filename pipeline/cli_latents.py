@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 
 from manifests.latents import DEFAULT_NAME
-from pipeline.cli_train import EXTRA
 from pipeline.config import ConfigError, read_settings
+from pipeline.editor_commands import EXTRA
 from pipeline.run import Options
 
 if TYPE_CHECKING:

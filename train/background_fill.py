@@ -34,12 +34,15 @@ def fill_from_other_frames(video: Video, masks: Masks) -> Video:
     hidden = np.stack([cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in masks])
     grays = [np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8) for frame in video]
     camera = global_homographies(grays, list(hidden))
-    filled = [_fill(index, video, hidden, camera) for index in range(len(video))]
-    return np.stack([np.where(mask[..., None], new, old) for new, old, mask in zip(filled, video, masks, strict=True)])
+    result = video.copy()
+    for index, mask in enumerate(masks):
+        result[index][mask] = _fill(index, video, hidden, camera)[mask]
+    return result
 
 
 def _fill(index: int, video: Video, hidden: Masks, camera: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.uint8]:
-    result, missing = video[index].copy(), hidden[index].copy()
+    result: npt.NDArray[np.uint8] = video[index].copy()
+    missing = hidden[index].copy()
     height, width = missing.shape
     for other in sorted(range(len(video)), key=lambda number: (abs(number - index), number)):
         if not missing.any():

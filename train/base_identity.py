@@ -35,6 +35,8 @@ def base_folder(base: str | Path) -> Path:
     source, revision = find_components(base)
     if Path(source).is_dir():
         return Path(source)
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise ValueError(f"there is no CogVideoX base in {source}: no such folder")
     from huggingface_hub import snapshot_download
 
     wanted = [f"{folder}/*" for folders in PARTS.values() for folder in folders]
@@ -42,7 +44,7 @@ def base_folder(base: str | Path) -> Path:
         return Path(snapshot_download(source, revision=revision, allow_patterns=[*wanted, TRANSFORMER_CONFIG]))
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"there is no folder {source}, and no hub gives it: {reason}") from error
+        raise ValueError(f"there is no folder {source}, and the hub does not give it: {reason}") from error
 
 
 def identify(folder: Path) -> BaseIdentity:

@@ -42,8 +42,8 @@ class EditSettings(BaseModel, frozen=True, extra="forbid"):
     feather: int = Field(
         default=0,
         ge=0,
-        description="pixels inside the mask over which the edit fades in; it shows the original through, so an edit that "
-        "is compared with the truth must have none",
+        description="pixels inside the mask over which the edit fades in; it shows the original through, so an edit "
+        "that is compared with the truth must have none",
     )
 
     @field_validator("frames")

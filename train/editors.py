@@ -1,4 +1,4 @@
-"""What is compared in an evaluation: our editor, baselines that need no training, and the files of other tools."""
+"""What is compared in an evaluation: trained editors, baselines that need no training, and the files of other tools."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ RESULT_ENDINGS = (".mkv", ".mp4", "_edit.mkv", "_edit.mp4")
 
 
 class Editor(Protocol):
-    """Something that edits. `tasks` says what it can do."""
+    """Something that edits. `tasks` says what it can do, `says` what it is, in a sentence."""
 
-    name: str
-    tasks: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
+
+    @property
+    def says(self) -> str: ...
 
     def edit(self, triple: Triple) -> Video:
         """The edited video, of the triple's size and length. Raises ValueError where it has no answer."""
@@ -30,10 +36,11 @@ class Editor(Protocol):
 
 
 class Identity:
-    """Changes nothing: BP 0, and what TA and TC the original has."""
+    """Changes nothing."""
 
     name = "identity"
     tasks = (ADD_MODIFY, DELETE)
+    says = "the untouched video: BP 0, and the TA and TC of real footage"
 
     def edit(self, triple: Triple) -> Video:
         return triple.frames
@@ -44,6 +51,7 @@ class CopyMasked:
 
     name = "grey hole"
     tasks = (ADD_MODIFY, DELETE)
+    says = "what a model is shown: mid-grey inside the mask"
 
     def edit(self, triple: Triple) -> Video:
         return np.where(triple.masks[..., None], np.uint8(128), triple.frames)
@@ -54,6 +62,7 @@ class FrameInpainting:
 
     name = "OpenCV inpainting"
     tasks = (DELETE,)
+    says = "each frame filled in from around the mask (Telea 2004)"
 
     def edit(self, triple: Triple) -> Video:
         return inpaint_frames(triple.frames, triple.masks)
@@ -64,6 +73,7 @@ class TemporalFill:
 
     name = "background of other frames"
     tasks = (DELETE,)
+    says = "what other frames show there, carried along the camera's motion; the rest inpainted"
 
     def edit(self, triple: Triple) -> Video:
         return fill_from_other_frames(triple.frames, triple.masks)
@@ -76,18 +86,25 @@ class ModelEditor:
 
     def __init__(self, name: str, pipeline: VividInpaintPipeline, settings: EditSettings, seed: int) -> None:
         self.name, self.pipeline, self.settings, self.seed = name, pipeline, settings, seed
+        self.says = f"a trained editor, {settings.steps} denoising steps, guidance {settings.guidance:g}"
 
     def edit(self, triple: Triple) -> Video:
         return edit_video(self.pipeline, triple.frames, triple.masks, triple.caption, self.settings, seed=self.seed)
 
 
 class ResultFolder:
-    """Another tool's results: ``<name>.mp4`` or ``<name>_edit.mp4`` (or .mkv) per triple, of its size and length."""
+    """Another tool's results: ``<name>.mp4`` or ``<name>_edit.mp4`` (or .mkv) per triple, of its size and length.
+
+    Raises ValueError when there is no such folder.
+    """
 
     tasks = (ADD_MODIFY, DELETE)
 
     def __init__(self, name: str, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder} with results of {name}")
         self.name, self.folder = name, folder
+        self.says = "results read from files: the encoding of an .mp4 counts in their BP, that of an FFV1 .mkv is none"
 
     def edit(self, triple: Triple) -> Video:
         files = [self.folder / f"{triple.name}{ending}" for ending in RESULT_ENDINGS]
@@ -96,5 +113,10 @@ class ResultFolder:
             raise ValueError(f"{self.folder} has no result for {triple.name}")
         frames = read_video(path).frames
         if frames.shape != triple.frames.shape:
-            raise ValueError(f"{path} is {frames.shape}, and what was to be edited is {triple.frames.shape}")
+            raise ValueError(f"{path} is {_shape(frames)}, and what was to be edited is {_shape(triple.frames)}")
         return frames
+
+
+def _shape(frames: Video) -> str:
+    count, height, width = frames.shape[:3]
+    return f"{count} frames of {width}×{height}"

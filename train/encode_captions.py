@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from torch import Tensor
+from transformers.utils import logging as library_log
 
 from models.batching import Batches
 from models.placement import place
@@ -34,6 +35,7 @@ class EncodeCaptions(Stage[CaptionText]):
     def setup(self, context: Context) -> None:
         """Load T5. Raises ValueError when the base is not the one that the latents are bound to."""
         super().setup(context)
+        library_log.disable_progress_bar()
         placement = place(context.models.device(MODEL))
         self.encoder = load_text_encoder(
             checked_base(self.settings),

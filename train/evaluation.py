@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from train.metrics import (
     temporal_consistency,
     text_alignment,
 )
-from train.triples import DELETE, Triple
+from train.triples import DELETE, Triple, TripleSource
 
 METRICS = ("bp", "ta", "tc", "tc_7_5", "masked_error")
 TOTAL = "total"
@@ -27,7 +27,11 @@ TOTAL = "total"
 
 @dataclass(frozen=True)
 class EditScore:
-    """One edit, judged. None where a metric does not apply: TA of a deletion, TC of a picture, no CLIP, no truth."""
+    """One edit, judged. None where a metric does not apply: TA of a deletion, TC of a picture, no CLIP, no truth.
+
+    `masked_error` is given for deletions whose truth is known: a caption leaves open what an addition looks like.
+    `seconds` are those of the edit.
+    """
 
     editor: str
     name: str
@@ -54,14 +58,27 @@ class Mean:
 OnEdit = Callable[[Editor, Triple, npt.NDArray[np.uint8]], None]
 
 
+def planned(sources: Sequence[TripleSource], editors: Sequence[Editor]) -> int:
+    """Number of scores that `evaluate` will give."""
+    return sum(source.task in editor.tasks for source in sources for editor in editors)
+
+
 def evaluate(
-    triples: Iterable[Triple], editors: Sequence[Editor], clip: Clip | None, on_edit: OnEdit | None = None
+    sources: Sequence[TripleSource], editors: Sequence[Editor], clip: Clip | None, on_edit: OnEdit | None = None
 ) -> Iterator[EditScore]:
-    """Let every editor edit every triple of a task it can do, and judge it. A failed edit is a row with its problem."""
-    for triple in triples:
-        for editor in editors:
-            if triple.task in editor.tasks:
-                yield _score(triple, editor, clip, on_edit)
+    """Let every editor edit every triple of a task it can do, and judge it.
+
+    What cannot be read or edited is a row with its problem and does not end the evaluation.
+    """
+    for source in sources:
+        able = [editor for editor in editors if source.task in editor.tasks]
+        try:
+            triple = source.read()
+        except ValueError as error:
+            yield from (EditScore(editor.name, source.name, source.task, problem=str(error)) for editor in able)
+            continue
+        for editor in able:
+            yield _score(triple, editor, clip, on_edit)
 
 
 def _score(triple: Triple, editor: Editor, clip: Clip | None, on_edit: OnEdit | None) -> EditScore:
@@ -74,9 +91,11 @@ def _score(triple: Triple, editor: Editor, clip: Clip | None, on_edit: OnEdit | 
     seconds = time.perf_counter() - start
     if on_edit is not None:
         on_edit(editor, triple, edited)
-    ta = None
+    ta = inside = None
     if clip is not None and triple.task != DELETE:
         ta = text_alignment(clip, edited, triple.masks, triple.caption)
+    if triple.truth is not None and triple.task == DELETE:
+        inside = masked_error(triple.truth, edited, triple.masks)
     return EditScore(
         editor.name,
         triple.name,
@@ -85,7 +104,7 @@ def _score(triple: Triple, editor: Editor, clip: Clip | None, on_edit: OnEdit | 
         ta=ta,
         tc=temporal_consistency(clip, edited, triple.fps) if clip is not None else None,
         tc_7_5=temporal_consistency(clip, edited, triple.fps, SLOW_FPS) if clip is not None else None,
-        masked_error=None if triple.truth is None else masked_error(triple.truth, edited, triple.masks),
+        masked_error=inside,
         seconds=round(seconds, 3),
     )
 

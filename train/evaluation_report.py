@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -16,67 +16,83 @@ import numpy.typing as npt
 from stages.media import ClipWriter, MediaSettings
 from train.editors import Editor
 from train.evaluation import TOTAL, EditScore, Mean, summarise_scores
+from train.evaluation_page import Shown, evaluation_page
 from train.triples import Triple
 
+RESULT_FILE = "evaluation.json"
 COLUMNS = {
-    "bp": "BP ↓",
-    "ta": "TA ↑",
-    "tc": "TC ↑",
-    "tc_7_5": "TC at 7.5 fps ↑",
-    "masked_error": "error inside the mask ↓",
+    "bp": ("BP ↓", 2),
+    "ta": ("TA ↑", 2),
+    "tc": ("TC ↑", 4),
+    "tc_7_5": ("TC at 7.5 fps ↑", 4),
+    "masked_error": ("error inside the mask ↓", 2),
 }
+"""Heading and decimals of each metric."""
 MASK_COLOUR = (255, 0, 80)
-STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }
-table { border-collapse: collapse; margin-bottom: 2rem; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; }
-td { text-align: right; } td:first-child, td:nth-child(2), th { text-align: left; }
-section { margin-bottom: 2rem; } .row { display: flex; flex-wrap: wrap; gap: .8rem; }
-figure { margin: 0; } video { width: 300px; display: block; background: #000; } figcaption { font-size: 13px; }
-"""
+
+
+def table_rows(scores: Sequence[EditScore]) -> list[list[str]]:
+    """The table with its headings: a row per editor and task, mean and 95 % bootstrap interval of each metric."""
+    used = [key for key in COLUMNS if any(asdict(score)[key] is not None for score in scores)]
+    rows = [["editor", "task", *(COLUMNS[key][0] for key in used), "edits", "failed"]]
+    for editor, tasks in summarise_scores(scores).items():
+        own = [score for score in scores if score.editor == editor]
+        # One task alone is its own total.
+        for task, means in tasks.items() if len(tasks) > 2 else list(tasks.items())[:1]:
+            group = [score for score in own if task in (score.task, TOTAL)]
+            failed = sum(score.problem is not None for score in group)
+            cells = [_cell(means.get(key), COLUMNS[key][1]) for key in used]
+            rows.append([editor, task, *cells, str(len(group) - failed), str(failed)])
+    return rows
 
 
 def markdown_table(scores: Sequence[EditScore]) -> str:
-    """One row per editor and task: mean and 95 % bootstrap interval of each metric."""
-    used = [key for key in COLUMNS if any(asdict(score)[key] is not None for score in scores)]
-    lines = [f"| editor | task | {' | '.join(COLUMNS[key] for key in used)} | edits |"]
-    lines.append(f"| --- | --- |{' ---: |' * (len(used) + 1)}")
-    for editor, tasks in summarise_scores(scores).items():
-        for task, means in tasks.items():
-            if task == TOTAL and len(tasks) == 2:
-                continue
-            cells = [_cell(means.get(key)) for key in used]
-            count = max((mean.count for mean in means.values()), default=0)
-            lines.append(f"| {editor} | {task} | {' | '.join(cells)} | {count} |")
-    return "\n".join(lines) + "\n"
+    """`table_rows` as Markdown."""
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table_rows(scores)]
+    rule = ["---", "---", *["---:"] * (len(head) - 2)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
 
 
-def _cell(mean: Mean | None) -> str:
-    return "–" if mean is None else f"{mean.mean:.2f} ({mean.low:.2f}–{mean.high:.2f})"
+def _cell(mean: Mean | None, decimals: int) -> str:
+    if mean is None:
+        return "–"
+    value, low, high = (f"{number:.{decimals}f}" for number in (mean.mean, mean.low, mean.high))
+    return f"{value} ({low}–{high})"
 
 
 class EvaluationReport:
-    """Collects videos while editors work, then writes the page."""
+    """Collects videos while editors work, then writes the tables and the page.
 
-    def __init__(self, folder: str | Path, max_shown: int = 12) -> None:
+    Args:
+        folder: for the files; an earlier evaluation in it is replaced. Raises ValueError when it holds other things.
+        shown_per_task: how many triples of each task have their videos on the page.
+    """
+
+    def __init__(self, folder: str | Path, shown_per_task: int = 6) -> None:
         self.folder = Path(folder)
-        self.max_shown = max_shown
-        self._shown: dict[str, tuple[Triple, list[tuple[str, str]]]] = {}
+        self.shown_per_task = shown_per_task
+        self._shown: dict[str, Shown] = {}
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{folder} is a file, and the evaluation needs a folder")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RESULT_FILE).is_file():
+            raise ValueError(f"{folder} holds other things than an evaluation; name another folder with --output")
+        shutil.rmtree(self.folder / "videos", ignore_errors=True)
 
     def on_edit(self, editor: Editor, triple: Triple, edited: npt.NDArray[np.uint8]) -> None:
-        """Keep the video of an edit, for the first triples."""
+        """Keep the video of an edit, for the first triples of each task."""
         if triple.name not in self._shown:
-            if len(self._shown) >= self.max_shown:
+            if sum(shown.task == triple.task for shown in self._shown.values()) >= self.shown_per_task:
                 return
+            shown = Shown(len(self._shown), triple.name, triple.task, triple.caption)
             marked = np.stack([_marked(frame, mask) for frame, mask in zip(triple.frames, triple.masks, strict=True)])
-            masked = self._write(f"{len(self._shown):03d}-mask", marked, triple.fps)
-            self._shown[triple.name] = (triple, [("mask", masked)])
-        number = list(self._shown).index(triple.name)
-        videos = self._shown[triple.name][1]
-        videos.append((editor.name, self._write(f"{number:03d}-{len(videos)}", edited, triple.fps)))
+            shown.videos.append((None, self._write(f"{shown.number:03d}-mask", marked, triple.fps)))
+            self._shown[triple.name] = shown
+        shown = self._shown[triple.name]
+        path = self._write(f"{shown.number:03d}-{len(shown.videos)}", edited, triple.fps)
+        shown.videos.append((editor.name, path))
 
     def _write(self, name: str, frames: npt.NDArray[np.uint8], fps: float) -> str:
-        height, width = (side - side % 2 for side in frames.shape[1:3])
+        height, width = (max(2, side - side % 2) for side in frames.shape[1:3])
         writer = ClipWriter(width, height, Fraction(fps).limit_denominator(1001), MediaSettings())
         for frame in frames:
             writer.add(np.ascontiguousarray(frame[:height, :width]))
@@ -85,46 +101,31 @@ class EvaluationReport:
         path.write_bytes(writer.finish())
         return path.relative_to(self.folder).as_posix()
 
-    def write(self, scores: Sequence[EditScore], notes: Sequence[str]) -> None:
+    def write(self, scores: Sequence[EditScore], editors: Sequence[Editor], notes: Sequence[str]) -> None:
         """Write evaluation.json, evaluation.md and index.html."""
         self.folder.mkdir(parents=True, exist_ok=True)
         means = summarise_scores(scores)
         document = {
             "notes": list(notes),
+            "editors": {editor.name: editor.says for editor in editors},
             "means": {
                 editor: {task: {key: asdict(mean) for key, mean in row.items()} for task, row in tasks.items()}
                 for editor, tasks in means.items()
             },
             "edits": [asdict(score) for score in scores],
         }
-        (self.folder / "evaluation.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        table = markdown_table(scores)
-        text = table + "".join(f"\n- {note}" for note in notes) + "\n"
-        (self.folder / "evaluation.md").write_text(text, encoding="utf-8")
-        (self.folder / "index.html").write_text(self._page(table, notes), encoding="utf-8")
-
-    def _page(self, table: str, notes: Sequence[str]) -> str:
-        sections = []
-        for triple, videos in self._shown.values():
-            figures = "".join(
-                f'<figure><video src="{html.escape(path)}" controls loop muted playsinline></video>'
-                f"<figcaption>{html.escape(name)}</figcaption></figure>"
-                for name, path in videos
-            )
-            title = f"{html.escape(triple.task)}: {html.escape(triple.caption)}"
-            sections.append(f'<section><h3>{title}</h3><div class="row">{figures}</div></section>')
-        said = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style>'
-            f"<h1>Evaluation</h1>{_html_table(table)}<ul>{said}</ul>{''.join(sections)}</html>\n"
-        )
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        (self.folder / RESULT_FILE).write_text(text, encoding="utf-8")
+        problems = problem_lines(scores)
+        lines = "".join(f"- {line}\n" for line in (*notes, *problems))
+        (self.folder / "evaluation.md").write_text(f"{markdown_table(scores)}\n{lines}", encoding="utf-8")
+        page = evaluation_page(table_rows(scores), editors, list(self._shown.values()), scores, notes, problems)
+        (self.folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def _html_table(table: str) -> str:
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[2:])
-    return f"<table><tr>{head}</tr>{body}</table>"
+def problem_lines(scores: Sequence[EditScore]) -> list[str]:
+    """One line per edit that failed."""
+    return [f"{score.editor} on {score.name}: {score.problem}" for score in scores if score.problem]
 
 
 def _marked(frame: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:

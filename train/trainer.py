@@ -129,9 +129,11 @@ class Trainer:
             betas=settings.optimizer.betas,
             weight_decay=settings.optimizer.weight_decay,
         )
-        self.ema = EMAModel(self.trainable, decay=settings.ema) if settings.ema else None
         self.step = self._resume_weights()
         self.model, self.optimizer = self.accelerator.prepare(self.parts.transformer, optimizer)
+        # Sharding replaces them.
+        self.trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.ema = EMAModel(self.trainable, decay=settings.ema) if settings.ema else None
         self._resume_state()
         self.encode = LatentBatches(
             self.parts.vae, self.parts.captions, self.accelerator.device, settings.caption_dropout, settings.seed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 
 from manifests.dataset import Dataset
 from manifests.ids import draw_choice, draw_order
+from manifests.storage import StorageError
+from stages.media import MediaError
 from stages.windows import WindowSettings
 from train.data import SampleReader
 from train.mixing import TASKS, Slot
@@ -26,7 +29,10 @@ ADD_MODIFY = "add_modify"
 
 @dataclass(frozen=True)
 class Triple:
-    """One thing to edit. `truth` is what the result should look like where that is known."""
+    """One thing to edit: `frames` (frames, height, width, 3) uint8 RGB and `masks` (frames, height, width) bool.
+
+    `truth` is what the result should look like, where that is known.
+    """
 
     name: str
     task: str
@@ -37,43 +43,62 @@ class Triple:
     truth: npt.NDArray[np.uint8] | None = None
 
 
-def held_out_samples(url: str, count: int, seed: int, split: str = "eval") -> list[Sample]:
-    """At most `count` video samples per task of a split, one per track, in a seeded order.
+@dataclass(frozen=True)
+class TripleSource:
+    """A triple that is read when its turn comes: a hundred decoded videos do not fit into memory.
 
-    Raises ValueError when the split has none.
+    `read` raises ValueError (one sentence) when it cannot be used.
+    """
+
+    name: str
+    task: str
+    read: Callable[[], Triple]
+
+
+def held_out_triples(
+    url: str, count: int, windows: WindowSettings, seed: int, split: str = "eval"
+) -> list[TripleSource]:
+    """At most `count` video samples per task of a split, one per track, cut to windows as in training, in seeded order.
+
+    Their truth is the clip itself. Raises ValueError when the split has none.
     """
     table = SampleTable(Dataset(url), split)
-    chosen: list[Sample] = []
-    for task in TASKS:
-        rows = table.strata.get(("video", task))
-        tracks: dict[str, list[int]] = {}
-        for row, name in enumerate(rows["track_id"].to_pylist() if rows is not None else []):
-            tracks.setdefault(name, []).append(row)
-        for name in draw_order(seed, f"evaluate {task}", list(tracks))[:count]:
-            row = tracks[name][draw_choice(seed, name, "evaluated sample", len(tracks[name]))]
-            chosen.append(table.sample(("video", task), row))
-    if not chosen:
-        raise ValueError(f"the split '{split}' of {url} has no video samples to evaluate on")
-    return chosen
-
-
-def read_samples(url: str, samples: Sequence[Sample], windows: WindowSettings, seed: int) -> Iterator[Triple]:
-    """The samples in windows, as training would see them; their truth is the clip itself."""
     reader = SampleReader(url, windows, seed)
-    for sample in samples:
-        slot = Slot(f"evaluate {sample.sample_id}", sample.kind, sample.task, 0, kive=False)
+    samples = [sample for task in TASKS for sample in _one_per_track(table, task, count, seed)]
+    if not samples:
+        raise ValueError(f"the split '{split}' of {url} has no video samples to evaluate on")
+    return [TripleSource(sample.sample_id, sample.task, partial(_read_sample, reader, sample)) for sample in samples]
+
+
+def _one_per_track(table: SampleTable, task: str, count: int, seed: int) -> list[Sample]:
+    stratum = ("video", task)
+    if stratum not in table.strata:
+        return []
+    tracks: dict[str, list[int]] = {}
+    for row, name in enumerate(table.strata[stratum]["track_id"].to_pylist()):
+        tracks.setdefault(name, []).append(row)
+    chosen = draw_order(seed, f"evaluate {task}", list(tracks))[:count]
+    rows = [tracks[name][draw_choice(seed, name, "evaluated sample", len(tracks[name]))] for name in chosen]
+    return [table.sample(stratum, row) for row in rows]
+
+
+def _read_sample(reader: SampleReader, sample: Sample) -> Triple:
+    slot = Slot(f"evaluate {sample.sample_id}", sample.kind, sample.task, 0, kive=False)
+    try:
         example = reader.read(slot, sample)
-        assert example.frames is not None, "only stored latents replace frames"
-        fps = windows.fps or sample.fps or 1.0
-        frames = example.frames
-        yield Triple(sample.sample_id, sample.task, frames, example.masks, sample.caption, fps, frames)
+    except (StorageError, MediaError, OSError, ValueError) as error:
+        raise ValueError(f"{sample.sample_id} cannot be read: {' '.join(str(error).split())}") from error
+    frames = example.frames
+    assert frames is not None, "only stored latents replace frames"
+    fps = reader.windows.fps or sample.fps or 1.0
+    return Triple(sample.sample_id, sample.task, frames, example.masks, sample.caption, fps, frames)
 
 
-def folder_triples(folder: str | Path, delete_caption: str) -> list[tuple[str, Path, Path, str]]:
-    """(name, video, mask, caption) of every ``<name>_src.*`` in a folder, in order.
+def folder_triples(folder: str | Path, delete_caption: str) -> list[TripleSource]:
+    """A triple for every ``<name>_src.*`` in a folder, in order (the naming of VIVID's demo page).
 
-    Its mask is ``<name>_mask.*`` and its caption the text of ``<name>.txt``; without one it is a deletion. Raises
-    ValueError when there is none, or a mask is missing.
+    Its mask is ``<name>_mask.*``, a video or one picture for all frames, and its caption the text of ``<name>.txt``;
+    without one it is a deletion. Raises ValueError when there is no triple, or one lacks its mask.
     """
     root = Path(folder)
     found = []
@@ -86,15 +111,17 @@ def folder_triples(folder: str | Path, delete_caption: str) -> list[tuple[str, P
         if mask is None:
             raise ValueError(f"{path} has no mask beside it ({', '.join(name + end for end in MASK_ENDINGS)})")
         text = root / f"{name}{CAPTION_ENDING}"
-        found.append((name, path, mask, text.read_text(encoding="utf-8").strip() if text.is_file() else delete_caption))
+        caption = text.read_text(encoding="utf-8").strip() if text.is_file() else delete_caption
+        task = DELETE if caption == delete_caption else ADD_MODIFY
+        found.append(TripleSource(name, task, partial(_read_files, name, task, path, mask, caption)))
     if not found:
-        raise ValueError(f"{folder} holds no triples: videos are called <name>{SOURCE_ENDINGS[0]}")
+        raise ValueError(
+            f"{folder} holds neither a dataset nor triples, whose videos are called <name>{SOURCE_ENDINGS[0]}"
+        )
     return found
 
 
-def read_folder(folder: str | Path, delete_caption: str) -> Iterator[Triple]:
-    """The triples of a folder, one at a time. Raises ValueError (one sentence) when a file cannot be used."""
-    for name, source, mask_file, caption in folder_triples(folder, delete_caption):
-        video = read_video(source)
-        masks = np.broadcast_to(read_masks(mask_file, video), video.frames.shape[:3])
-        yield Triple(name, DELETE if caption == delete_caption else ADD_MODIFY, video.frames, masks, caption, video.fps)
+def _read_files(name: str, task: str, source: Path, mask: Path, caption: str) -> Triple:
+    video = read_video(source)
+    masks = np.broadcast_to(read_masks(mask, video), video.frames.shape[:3])
+    return Triple(name, task, video.frames, masks, caption, video.fps)

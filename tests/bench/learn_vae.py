@@ -24,11 +24,11 @@ class VaeTraining:
 
     image_steps: int = 1500
     """First on single frames, which cost a ninth."""
-    image_batch: int = 16
-    steps: int = 500
+    image_batch: int = 8
+    steps: int = 250
     """Then on whole windows."""
-    batch: int = 8
-    learning_rate: float = 3e-3
+    batch: int = 4
+    learning_rate: float = 4e-3
     kl: float = 1e-5
     hole_share: float = 0.5
     """Share of the training videos that have the grey hole of an editing mask: the editor's condition looks so."""

@@ -1,0 +1,154 @@
+"""What the held-out edits are judged by: the error where something was deleted, and the colour of what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderKLCogVideoX
+from learn_clips import PAINT
+from learn_train import WINDOWS
+from learn_vae import round_trip
+
+from manifests.dataset import Dataset
+from manifests.ids import draw_choice, draw_order
+from models.colour_names import oklab
+from stages.windows import WindowSettings
+from train.conditioning import to_model_range, to_pixels
+from train.editing import EditSettings, edit_video
+from train.editors import Editor
+from train.inpaint_pipeline import VividInpaintPipeline
+from train.metrics import masked_error
+from train.restoration import restore_unmasked
+from train.sample_table import Sample, SampleTable
+from train.triples import ADD_MODIFY, DELETE, Triple, read_samples
+
+Video = npt.NDArray[np.uint8]
+
+SWAP = {"red": "blue", "blue": "red"}
+COLOURED = 0.1
+"""Chroma in OKLab from which a pixel is painted: the backgrounds stay below 0.06, the shapes' paint is above 0.13."""
+LEAST_DRAWN = 0.15
+"""Share of the masked pixels that must be painted for a thing to have been drawn."""
+
+
+class RoundTrip:
+    """The truth through the VAE and back: the best that any editor with this VAE can do."""
+
+    name = "VAE round trip of the truth"
+    tasks = (ADD_MODIFY, DELETE)
+
+    def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
+        self.vae = vae
+
+    def edit(self, triple: Triple) -> Video:
+        rebuilt = to_pixels(round_trip(self.vae, to_model_range(triple.frames).unsqueeze(0))[0])
+        return restore_unmasked(triple.frames, rebuilt, triple.masks, 0)
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One held-out thing drawn with its own caption and with the other colour's."""
+
+    triple: Triple
+    own: str
+    edits: dict[str, Video]
+    """By colour asked for."""
+    drawn: dict[str, str | None]
+    """Colour found in each of them."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether the drawn colour is the asked one with both captions."""
+        return all(asked == found for asked, found in self.drawn.items())
+
+
+def edit_settings(guidance: float, steps: int) -> EditSettings:
+    """How the bench edits: hard seams, so that every masked pixel is the model's."""
+    return EditSettings(
+        height=WINDOWS.height, width=WINDOWS.width, frames=WINDOWS.frames, steps=steps, guidance=guidance, feather=0
+    )
+
+
+def deletions(url: str, split: str, count: int, seed: int) -> list[Triple]:
+    """Deletions of a split, one per track."""
+    return list(read_samples(url, _one_per_track(url, split, DELETE, ("fixed",), count, seed), WINDOWS, seed))
+
+
+def coloured_things(url: str, split: str, count: int, seed: int) -> list[Triple]:
+    """Things whose medium caption says red or blue, one per track."""
+    samples = _one_per_track(url, split, ADD_MODIFY, ("medium",), count, seed, words=tuple(SWAP))
+    return list(read_samples(url, samples, WINDOWS, seed))
+
+
+def swap_colours(
+    pipeline: VividInpaintPipeline, triples: Sequence[Triple], settings: EditSettings, seed: int
+) -> list[Swap]:
+    """Draw every thing twice from the same noise: as its caption says, and with red and blue exchanged."""
+    swaps = []
+    for triple in triples:
+        own = next(word for word in triple.caption.split() if word in SWAP)
+        edits = {
+            colour: edit_video(
+                pipeline,
+                triple.frames,
+                triple.masks,
+                triple.caption.replace(own, colour),
+                settings,
+                seed=seed,
+            )
+            for colour in (own, SWAP[own])
+        }
+        drawn = {colour: drawn_colour(edit, triple.masks) for colour, edit in edits.items()}
+        swaps.append(Swap(triple, own, edits, drawn))
+    return swaps
+
+
+def drawn_colour(video: Video, masks: npt.NDArray[np.bool_]) -> str | None:
+    """Name of the paint most masked pixels have; None where too few are painted at all."""
+    pixels = oklab(video[masks])
+    painted = pixels[np.hypot(pixels[:, 1], pixels[:, 2]) >= COLOURED]
+    if len(painted) < LEAST_DRAWN * len(pixels):
+        return None
+    names = list(PAINT)
+    places = oklab(np.asarray([PAINT[name] for name in names], np.uint8))
+    nearest = np.argmin(np.linalg.norm(painted[:, None] - places[None], axis=2), axis=1)
+    return names[int(np.bincount(nearest, minlength=len(names)).argmax())]
+
+
+def errors(editor: Editor, triples: Sequence[Triple]) -> list[float]:
+    """Error inside the mask (0..255) of every triple's edit, against the clip itself."""
+    found = [masked_error(triple.frames, editor.edit(triple), triple.masks) for triple in triples]
+    return [value for value in found if value is not None]
+
+
+def with_caption(triples: Sequence[Triple], caption: str) -> list[Triple]:
+    """The triples with another caption."""
+    return [replace(triple, caption=caption) for triple in triples]
+
+
+def load_editor(folder: str) -> VividInpaintPipeline:
+    """A quiet editor in float32."""
+    pipeline = VividInpaintPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _one_per_track(
+    url: str, split: str, task: str, kinds: Sequence[str], count: int, seed: int, words: Sequence[str] = ()
+) -> list[Sample]:
+    table = SampleTable(Dataset(url), split)
+    rows = table.strata["video", task]
+    tracks: dict[str, list[int]] = {}
+    columns = (rows[name].to_pylist() for name in ("track_id", "caption_kind", "caption"))
+    for row, (track, kind, caption) in enumerate(zip(*columns, strict=True)):
+        if kind in kinds and (not words or sum(word in words for word in caption.split()) == 1):
+            tracks.setdefault(track, []).append(row)
+    chosen = draw_order(seed, f"bench {task}", list(tracks))[:count]
+    return [
+        table.sample(("video", task), tracks[track][draw_choice(seed, track, "bench", len(tracks[track]))])
+        for track in chosen
+    ]

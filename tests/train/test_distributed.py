@@ -1,0 +1,65 @@
+"""Two training processes on the CPU: the same result as one, and none waits for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("accelerate")
+pytest.importorskip("diffusers")
+import torch
+from safetensors.torch import load_file
+from tiny_dataset import job_environment
+
+from train.tiny_base import save_tiny_base
+
+STEPS = ["--set", "courses.0.steps=3", "--set", "batch_size=4", "--set", "checkpoint_every=2", "--set", "workers=0"]
+
+
+def train(launcher: list[str], shards: Path, base: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    arguments = ["-m", "pipeline.cli", "train", str(shards), "--base", str(base), "-o", str(output), *STEPS]
+    config = output.with_suffix(".yaml")
+    config.write_text(
+        "courses: [{steps: 3, mixing: {images: 1, videos: 1}, windows: {height: 64, width: 96, frames: 9}}]\n"
+    )
+    return subprocess.run(
+        [sys.executable, *launcher, *arguments, "--config", str(config)],
+        env={**job_environment(), "ACCELERATE_USE_CPU": "true"},
+        cwd=output.parent,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tiny_shards: Path, tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "base")
+    two = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    two += [
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        str(20000 + os.getpid() % 20000),
+    ]
+    for name, launcher in (("one", []), ("two", two)):
+        run = train(launcher, tiny_shards, base, tmp_path / name)
+        assert run.returncode == 0, run.stderr[-3000:]
+        print(run.stdout, run.stderr[-500:])
+    files = ("pytorch_lora_weights.safetensors", "patch_embed.safetensors")
+    for file in files:
+        one, other = (load_file(tmp_path / name / "final" / file) for name in ("one", "two"))
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            # Gradients are summed in another order.
+            assert torch.allclose(value, other[key], atol=2e-5), key
+    # It has learnt something at all.
+    update = load_file(tmp_path / "two" / "final" / files[0])
+    assert any(value.abs().max() > 0 for key, value in update.items() if "lora_B" in key)
