@@ -8,6 +8,7 @@ anywhere goes on as if it had not been: on a CPU bit for bit.
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +35,9 @@ from train.checkpoint import (
     CheckpointConfig,
     atomic_folder,
     describe,
+    is_checkpoint,
     load_weights,
+    read_config,
     save_checkpoint,
     write_checkpoint,
 )
@@ -150,6 +153,9 @@ class Trainer:
         Raises Diverged (with the samples' ids) and Stopped (after saving).
         """
         last = min(until or self.settings.steps, self.settings.steps)
+        if is_checkpoint(self.folder.final) and read_config(self.folder.final).step == last:
+            self._say(f"{self.folder.final} is trained already")
+            return self.folder.final
         self._start_tracking()
         with self._stop_signals(), self._progress(last) as progress:
             while self.step < last:
@@ -412,5 +418,6 @@ def _state_file(rank: int) -> str:
 
 
 def _trackers() -> list[str]:
-    """TensorBoard, and Weights & Biases where it is installed."""
-    return ["tensorboard", *(["wandb"] if importlib.util.find_spec("wandb") else [])]
+    """TensorBoard, and Weights & Biases where it is installed and set up (it would ask for a key otherwise)."""
+    set_up = "WANDB_API_KEY" in os.environ or "WANDB_MODE" in os.environ
+    return ["tensorboard", *(["wandb"] if set_up and importlib.util.find_spec("wandb") else [])]

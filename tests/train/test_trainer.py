@@ -84,6 +84,13 @@ def test_the_loss_falls(tiny_shards: Path, base: str, tmp_path: Path) -> None:
     assert read_config(tmp_path / "run" / "final").mode == "full"
 
 
+def test_a_finished_run_is_left_alone(tiny_shards: Path, base: str, tmp_path: Path) -> None:
+    final = Trainer(str(tiny_shards), base, tmp_path, settings(2)).run()
+    written = {path.name: path.stat().st_mtime_ns for path in final.iterdir()}
+    assert Trainer(str(tiny_shards), base, tmp_path, settings(2)).run() == final
+    assert {path.name: path.stat().st_mtime_ns for path in final.iterdir()} == written
+
+
 def test_only_the_newest_checkpoints_are_kept(tiny_shards: Path, base: str, tmp_path: Path) -> None:
     Trainer(str(tiny_shards), base, tmp_path, settings(5, checkpoint_every=1, keep_checkpoints=2)).run()
     assert RunFolder(tmp_path).steps() == [3, 4]
