@@ -86,6 +86,22 @@ class MaskTrack:
         xywh[:, 2:] += xywh[:, :2]
         return xywh
 
+    def union(self, other: MaskTrack) -> MaskTrack:
+        """What either track covers, frame by frame, without decoding. Both have the same size and length."""
+        codes = (self._merged(other, index, intersect=False) for index in range(len(self)))
+        return MaskTrack(self.size, tuple(str(code["counts"], "ascii") for code in codes))
+
+    def shared_areas(self, other: MaskTrack) -> npt.NDArray[np.int64]:
+        """Pixels that both tracks cover in each frame, without decoding. Both have the same size and length."""
+        codes = [self._merged(other, index, intersect=True) for index in range(len(self))]
+        return np.asarray([coco.area(code) for code in codes], dtype=np.int64)
+
+    def _merged(self, other: MaskTrack, index: int, intersect: bool) -> dict[str, bytes]:
+        if (self.size, len(self)) != (other.size, len(other)):
+            raise ValueError(f"tracks of {self.size} × {len(self)} and {other.size} × {len(other)} do not fit together")
+        code: dict[str, bytes] = coco.merge([self._code(index), other._code(index)], intersect)
+        return code
+
     def take(self, indices: Iterable[int]) -> MaskTrack:
         """The same track at the given frames (repeats allowed)."""
         return MaskTrack(self.size, tuple(self.counts[i] for i in indices))

@@ -7,6 +7,7 @@ later masks; (b) background, the first mask carried by the camera, where the bac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import islice
@@ -29,6 +30,12 @@ from stages.paste import PasteSettings, Placement, apply_placement, place
 from stages.stage import Context, Stage
 from stages.work import ClipWork, Pasting, Track
 
+FAULTS = {
+    "covers_entity": "with {motion} motion every pasted mask comes to lie on an entity",
+    "leaves_frame": "with {motion} motion every pasted mask leaves the frame",
+    "motion_in_doubt": "nothing confirmed the background's motion at any place",
+}
+"""Why donors with a place were not used, in the words of the manifest."""
 Attempt = tuple[DonorRow, MaskTrack, Placement, Mask]
 """A donor, its masks, where it goes, and its first mask in place."""
 
@@ -42,7 +49,14 @@ class DeletionSettings(BaseModel, frozen=True, extra="forbid"):
     )
     homography: HomographySettings = Field(default=HomographySettings(), description="motion of the background there")
     check: MotionCheckSettings = Field(default=MotionCheckSettings(), description="doubts about that motion")
-    max_attempts: int = Field(default=6, ge=1, description="donors tried per clip before a motion is given up")
+    max_attempts: int = Field(default=10, ge=1, description="donors tried per clip before a motion is given up")
+    max_covered: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="largest share of the pasted mask that may lie on an entity in any frame: what is seen there is "
+        "the truth of a deletion, and it must be background",
+    )
     min_visible: float = Field(
         default=0.5,
         ge=0,
@@ -55,7 +69,7 @@ class Deletion(Stage[ClipWork]):
     """Adds the pasted tracks: 90 (trajectory) and 91 (background) for a video, 90 (still) for an image."""
 
     name = "paste"
-    version = 2
+    version = 3
     reads = ("frames", "tracks")
     writes = ("tracks",)
     Settings = DeletionSettings
@@ -79,26 +93,38 @@ class Deletion(Stage[ClipWork]):
             return
         background = reduce(np.logical_or, (track.masks.mask(0) for track in regions))
         motions = ("trajectory", "background") if record.clip.kind == "video" else ("still",)
+        entities = [track.masks for track in record.of_role("entity")]
+        things = reduce(MaskTrack.union, entities) if entities else None
         found: dict[str, Track] = {}
-        placed = doubtful = 0
+        faults: dict[str, Counter[str]] = {motion: Counter() for motion in motions}
         for donor, masks, placement, first in self._attempts(record, background):
-            placed += 1
             for number, motion in enumerate(motions, PASTED_TRACK):
                 if motion in found:
                     continue
                 moved = self._move(record, motion, donor, masks, placement, first)
-                if moved is None:
-                    doubtful += 1
-                elif float(np.mean(visible_fraction(moved))) >= self.settings.min_visible:
-                    found[motion] = _track(number, motion, donor, moved, placement)
-                    if motion == "background":
-                        stamp_flow(found[motion], self.flow)
+                fault = "motion_in_doubt" if moved is None else self._fault(moved, things)
+                if moved is None or fault:
+                    faults[motion][fault] += 1
+                    continue
+                found[motion] = _track(number, motion, donor, moved, placement)
+                if motion == "background":
+                    stamp_flow(found[motion], self.flow)
             if len(found) == len(motions):
                 break
         record.tracks += [found[motion] for motion in motions if motion in found]
         for motion in motions:
             if motion not in found:
-                self._explain(record, motion, placed, doubtful)
+                self._explain(record, motion, faults[motion])
+
+    def _fault(self, moved: MaskTrack, things: MaskTrack | None) -> str:
+        """Why a pasted track cannot be used; empty when it can."""
+        if float(np.mean(visible_fraction(moved))) < self.settings.min_visible:
+            return "leaves_frame"
+        if things is not None:
+            areas, shared = moved.areas(), moved.shared_areas(things)
+            if np.any(shared > self.settings.max_covered * areas):
+                return "covers_entity"
+        return ""
 
     def _attempts(self, record: ClipWork, background: Mask) -> Iterator[Attempt]:
         seed = self.context.seed
@@ -141,18 +167,15 @@ class Deletion(Stage[ClipWork]):
         alike = all(agree(region, here, camera, settings.check) for here, camera in zip(local, whole, strict=True))
         return local if alike else None
 
-    def _explain(self, record: ClipWork, motion: str, placed: int, doubtful: int) -> None:
+    def _explain(self, record: ClipWork, motion: str, faults: Counter[str]) -> None:
         if not lendable(self.bank, record.clip):
             reason, sentence = "no_donor", "no entity of another source in the same split could lend its shape"
-        elif not placed:
+        elif not faults:
             reason, sentence = "no_place", "no donor fits into the background region"
-        elif motion == "background" and doubtful == placed:
-            reason, sentence = (
-                "motion_in_doubt",
-                "nothing confirmed the background's motion at any place",
-            )
         else:
-            reason, sentence = "leaves_frame", f"with {motion} motion every pasted mask leaves the frame"
+            # The most frequent fault; of equally frequent ones the first in this order.
+            reason = max(FAULTS, key=lambda fault: faults[fault])
+            sentence = FAULTS[reason].format(motion=motion)
         record.reject(f"{record.id} {motion}", "track", self.name, reason, sentence)
 
 

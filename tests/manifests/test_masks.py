@@ -271,3 +271,13 @@ def test_iou():
         mean_iou(tracks[0], tracks[1].take([0]))
     with pytest.raises(ValueError, match="cannot be compared"):
         mean_iou(tracks[0], MaskTrack.empty((4, 5), 2))
+
+
+def test_shared_areas_and_unions_are_those_of_the_pixels() -> None:
+    rng = np.random.default_rng(2)
+    one, other = (rng.random((4, 20, 30)) < share for share in (0.4, 0.2))
+    a, b = MaskTrack.from_masks(one), MaskTrack.from_masks(other)
+    assert a.shared_areas(b).tolist() == [int((x & y).sum()) for x, y in zip(one, other, strict=True)]
+    assert a.union(b) == MaskTrack.from_masks(one | other)
+    with pytest.raises(ValueError, match="do not fit together"):
+        a.union(MaskTrack.from_masks(other[:3]))

@@ -125,6 +125,30 @@ def test_one_motion_that_leaves_the_frame_with_every_donor_is_given_up(tmp_path:
     assert reasons(record) == [("trajectory", "leaves_frame")]
 
 
+def test_a_mask_that_comes_to_lie_on_an_entity_takes_the_next_donor(tmp_path: Path) -> None:
+    """A thing fills the right half from the sixth frame on; the donor that moves there would hide it."""
+    right = [block(20 + 5 * index, 20) for index in range(12)]
+    record = clip_with_sky(sky=block(0, 0, 40, 50))
+    halves = [block(60, 0, 36, HEIGHT) if index > 5 else block(90, 60, 4, 4) for index in range(12)]
+    record.tracks[0] = track_of(halves)
+    first, second = in_order(record, right, STAYS)
+    tracks = pasted(record, tmp_path, [first, second])
+    trajectory = next(track for track in tracks if track.number == 90)
+    assert trajectory.pasting is not None
+    assert trajectory.pasting.donor_track_id == second.track_id
+    thing = MaskTrack.from_masks(halves)
+    assert (trajectory.masks.shared_areas(thing) <= 0.1 * trajectory.masks.areas()).all()
+    # Without the other donor there is none, and the reason is said.
+    record = clip_with_sky(sky=block(0, 0, 40, 50))
+    record.tracks[0] = track_of(halves)
+    tracks = pasted(record, tmp_path, [first])
+    assert 90 not in [track.number for track in tracks]
+    assert ("trajectory", "covers_entity") in reasons(record)
+    record = clip_with_sky(sky=block(0, 0, 40, 50))
+    record.tracks[0] = track_of(halves)
+    assert 90 in [track.number for track in pasted(record, tmp_path, [first], max_covered=1)]
+
+
 def test_no_more_donors_are_tried_than_allowed(tmp_path: Path) -> None:
     bank = in_order(clip_with_sky(), LEAVES, LEAVES, STAYS)
     for attempts, motions in ((2, ["background"]), (3, ["trajectory", "background"])):
