@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,19 @@ SETTLED = 48
 """Frames after which the drift of the background motion is judged."""
 MOST_PLANAR, MOST_PARALLAX = 1.0, 3.0
 LEAST_INSIDE = 0.95
+MOST_ON_THINGS = 0.02
 
 
 def deletion_tables(built: Built) -> list[Table]:
     """All tables on the pasted tracks of a run."""
-    return [_inside(built), _background_motion(built), _trajectories(built), _donors(built), _placements(built)]
+    return [
+        _inside(built),
+        _over_things(built),
+        _background_motion(built),
+        _trajectories(built),
+        _donors(built),
+        _placements(built),
+    ]
 
 
 def _pasted(built: Built, *motions: str) -> list[tuple[Annotated, TrackRow]]:
@@ -44,6 +54,23 @@ def _inside(built: Built) -> Table:
         Target("mean share inside", float(np.mean(inside)), LEAST_INSIDE),
         Target("smallest share inside", min(inside), LEAST_INSIDE),
     ]
+    return table
+
+
+def _over_things(built: Built) -> Table:
+    """A deletion's truth is what the clip shows under the mask, in every frame: the share of it that is no background."""
+    columns = ("clip", "motion", "on an entity, mean of frames", "in the worst frame")
+    table = Table("Pasted masks on true entities, all frames", columns)
+    for clip, track in _pasted(built):
+        masks, things = built.masks[track.track_id], [entity.masks for entity in clip.scene.truth.entities]
+        if not things:
+            continue
+        union = reduce(MaskTrack.union, [thing.take(range(len(masks))) for thing in things])
+        shares = masks.shared_areas(union) / np.maximum(1, masks.areas())
+        table.rows.append((clip.scene.name, track.motion, float(shares.mean()), float(shares.max())))
+    if table.rows:
+        mean = float(np.mean([float(str(row[2])) for row in table.rows]))
+        table.targets.append(Target("mean share on an entity", mean, MOST_ON_THINGS, most=True))
     return table
 
 
