@@ -58,7 +58,7 @@ def _inside(built: Built) -> Table:
 
 
 def _over_things(built: Built) -> Table:
-    """A deletion's truth is what the clip shows under the mask, in every frame: the share of it that is no background."""
+    """A deletion's truth is what the clip shows under the mask in every frame: the share that is no background."""
     columns = ("clip", "motion", "on an entity, mean of frames", "in the worst frame")
     table = Table("Pasted masks on true entities, all frames", columns)
     for clip, track in _pasted(built):
