@@ -8,7 +8,7 @@ PROFILE ?= cpu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality schema clean
+.PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality bench-learn schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,10 @@ bench: $(VENV)/dev ## speed, as ratios within one run (table and bench/speed.jso
 
 bench-quality: $(VENV)/dev ## masks, deletion pairs and captions against ground truth (tables in bench/)
 	$(BIN)/python tests/bench/quality.py $(ARGS)
+
+bench-learn: $(VENV)/dev ## a small editor trained on rendered clips: deletion, colour, LoRA on held-out ones (≤ 40 minutes)
+	$(BIN)/python tests/bench/learn.py --only-shards $(ARGS)
+	$(BIN)/python tests/bench/learn.py $(ARGS)
 
 schema: $(VENV)/core ## write manifests/SCHEMA.md from the row classes
 	$(BIN)/python -c "from manifests.schema import schema_page; print(schema_page(), end='')" > manifests/SCHEMA.md

@@ -8,7 +8,8 @@ from functools import reduce
 
 import numpy as np
 
-from manifests.gallery_data import ApplyVariant, GalleryData, GallerySettings, ShardClip, ShownClip
+from manifests.gallery_album import Album
+from manifests.gallery_data import ApplyVariant, GalleryData, GallerySettings, Lender, ShardClip, ShownClip
 from manifests.gallery_html import Html, element, joined
 from manifests.gallery_pictures import (
     BACKGROUND,
@@ -19,57 +20,23 @@ from manifests.gallery_pictures import (
     css_colour,
     entity_colour,
     found_overlay,
-    jpeg,
     marked,
     masked_out,
     outlined,
     shrink,
 )
 from manifests.ids import ID_HEX_DIGITS, VARIANT_CODES
-from manifests.masks import MaskTrack
-from manifests.records import ClipRow, TrackRow
-from manifests.storage import Store
+from manifests.masks import Mask, MaskTrack
+from manifests.reasons import share_statistic
+from manifests.records import ClipRow, RejectRow, TrackRow
 
-PICTURES = "gallery/pictures"
+_TAKEN_AS_IMAGE = "1 frame taken as an image: a drawn share of the video clips joins the images"
 _WHITE: Colour = (255, 255, 255)
 _MOTIONS = {
     "trajectory": ("Deletion: own trajectory", "The borrowed mask moves as it did in the clip it comes from."),
     "background": ("Deletion: with the background", "The borrowed mask stays on the ground as the camera moves."),
     "still": ("Deletion", "The borrowed mask, pasted into the image's background."),
 }
-
-
-class Album:
-    """Writes pictures beside the page and gives their markup."""
-
-    def __init__(self, store: Store, quality: int) -> None:
-        self._written: dict[str, Html] = {}
-        self._store = store
-        self._quality = quality
-
-    @property
-    def paths(self) -> list[str]:
-        """The pictures written, relative to the dataset."""
-        return [f"{PICTURES}/{name}.jpg" for name in self._written]
-
-    def picture(self, name: str, image: Image, alt: str) -> Html:
-        """An ``img`` of the picture, written once however often it is asked for."""
-        if name not in self._written:
-            self._store.replace(f"{PICTURES}/{name}.jpg", jpeg(image, self._quality))
-            height, width = image.shape[:2]
-            self._written[name] = element(
-                "img", src=f"pictures/{name}.jpg", width=width, height=height, alt=alt, loading="lazy"
-            )
-        return self._written[name]
-
-    def known(self, name: str) -> Html | None:
-        """The markup of a picture that is already written."""
-        return self._written.get(name)
-
-    def figure(self, name: str, image: Image, caption: str, class_: str | None = None) -> Html:
-        """The picture over its label."""
-        plain = caption if not isinstance(caption, Html) else name
-        return element("figure", self.picture(name, image, plain), element("figcaption", caption), class_=class_)
 
 
 class ClipCard:
@@ -96,8 +63,9 @@ class ClipCard:
         clip, shown = self._shown.clip, self._shown
         entities = shown.of_role("entity")
         rows = [self._overview(entities)]
-        for index, track in enumerate(entities[: self._settings.entities]):
-            rows += self._entity(track, index)
+        for index, track in enumerate(entities):
+            in_full = index < self._settings.entities
+            rows += self._entity(track, entity_colour(index)) if in_full else [self._brief(track, entity_colour(index))]
         rows += [self._deletion(track) for track in shown.of_role("pasted")]
         return element(
             "article",
@@ -116,6 +84,7 @@ class ClipCard:
 
     def _overview(self, entities: Sequence[TrackRow]) -> Html:
         background = self._shown.of_role("background")
+        shown_names = [_dot(self._shown.names[track.track_id], entity_colour(i)) for i, track in enumerate(entities)]
         overlay = found_overlay(
             self._large,
             [self._mask_track(track).mask(0) for track in background],
@@ -124,21 +93,46 @@ class ClipCard:
         keyframe = "The image" if self._shown.clip.kind == "image" else "Keyframe (first frame)"
         figures = [
             self._album.figure(self._name("keyframe"), self._large, keyframe),
-            self._album.figure(self._name("found"), overlay, _found_label(entities, background)),
+            self._album.figure(self._name("found"), overlay, _found_label(shown_names, background)),
         ]
         if entities:
-            label = f"Masked picture x ⊙ (1 − m) for “{entities[0].tag}”"
+            label = f"Masked picture x ⊙ (1 − m) for {self._shown.names[entities[0].track_id]}"
             image = masked_out(self._large, self._mask_track(entities[0]).mask(0))
             figures.append(self._album.figure(self._name("masked"), image, label))
-        return _row("What was found", None, figures, "three")
+        return _row("What was found", [], figures, "three")
 
-    def _entity(self, track: TrackRow, index: int) -> Iterable[Html]:
-        colour = entity_colour(index)
-        yield _row(_dot(track.tag, colour), _entity_facts(track), [_captions(track)], "text")
+    def _entity(self, track: TrackRow, colour: Colour) -> Iterable[Html]:
+        yield _row(self._title(track, colour), self._facts(track), [_captions(track)], "text")
         if self._shown.clip.kind == "video":
-            figures = [self._at(track, index, colour, "over") for index in self._times]
-            yield _row("Over time", "The mask, followed through the clip.", figures, "six")
+            yield _row("Over time", ["The mask, followed through the clip."], self._strip(track, colour), "six")
         yield self._variants(track, colour)
+
+    def _brief(self, track: TrackRow, colour: Colour) -> Html:
+        """An entity in one row: its captions and its masks over time."""
+        content = [_captions(track)]
+        if self._shown.clip.kind == "video":
+            content.append(element("div", *self._strip(track, colour), class_="row six"))
+        facts = [*self._facts(track), "Its mask variants are not drawn here."]
+        return _row(self._title(track, colour), facts, content, "text")
+
+    def _title(self, track: TrackRow, colour: Colour) -> Html:
+        return _dot(self._shown.names[track.track_id], colour)
+
+    def _facts(self, track: TrackRow) -> list[str]:
+        whole = ", mean over the clip" if self._shown.clip.kind == "video" else ""
+        facts = [f"{track.area_mean:.1%} of the frame{whole}"]
+        if track.stability is not None:
+            low = track.stability < self._settings.low_stability
+            stability = element("b", f"stability {track.stability:.2f}", class_="low" if low else None)
+            facts.append(joined([stability, ": tracked there and back, overlap with its first mask"]))
+        if track.visible_fraction < 1:
+            facts.append(f"seen in {track.visible_fraction:.0%} of the frames")
+        if track.caption_score is not None:
+            facts.append(f"caption score {track.caption_score:.1f}")
+        return facts
+
+    def _strip(self, track: TrackRow, colour: Colour) -> list[Html]:
+        return [self._at(track, frame, colour, "over") for frame in self._times]
 
     def _at(self, track: TrackRow, frame: int, colour: Colour, kind: str) -> Html:
         mask = self._mask_track(track).mask(frame)
@@ -158,19 +152,24 @@ class ClipCard:
             if variant not in own:
                 figures.append(self._dropped(track, variant))
                 continue
-            drawn = marked(picture, window.cut(masks[variant]), colour, 0.5)
-            if variant != "original":
-                drawn = outlined(drawn, window.cut(mask), _WHITE)
-            label = joined([_variant_name(variant), element("b", f"{own[variant].area_mean:.1%}")], " ")
+            drawn = outlined(picture, window.cut(mask), _WHITE, thin=True) if variant != "original" else picture
+            drawn = marked(drawn, window.cut(masks[variant]), colour)
+            label = self._variant_label(variant, masks[variant], own[variant].area_mean)
             figures.append(self._album.figure(self._name(track.track_id[-2:], variant), drawn, label))
-        note = "On the keyframe, with their share of the frame. White: the original outline."
-        zoom = mask.shape[1] / window.width
-        return _row("Mask variants", note + (f" Zoomed in {zoom:.1f}×." if zoom > 1 else ""), figures, "six")
+        notes = ["On the keyframe, with their share of it. White: the original outline."]
+        if (zoom := mask.shape[1] / window.width) > 1:
+            notes.append(f"Zoomed in {zoom:.1f}×.")
+        return _row("Mask variants", [" ".join(notes)], figures, "six")
+
+    def _variant_label(self, variant: str, mask: Mask, mean: float) -> Html:
+        label = joined([_variant_name(variant), element("b", f"{mask.mean():.1%}")], " ")
+        if self._shown.clip.kind == "image":
+            return label
+        return joined([label, element("br"), f"mean over the clip {mean:.1%}"])
 
     def _dropped(self, track: TrackRow, variant: str) -> Html:
         reject = self._shown.dropped.get(f"{track.track_id}-{VARIANT_CODES[variant]}")
-        why = reject.message if reject else "no sample uses it"
-        hole = element("div", f"left out: {why}", class_="hole")
+        hole = element("div", f"left out: {_why(reject) if reject else 'no sample uses it'}", class_="hole")
         return element("figure", hole, element("figcaption", _variant_name(variant)))
 
     def _deletion(self, track: TrackRow) -> Html:
@@ -178,17 +177,31 @@ class ClipCard:
         count = sum(sample.track_id == track.track_id for sample in self._shown.samples)
         facts = f"{sentence} Scale {track.scale or 1:.2f}, {_plural(count, 'sample')}."
         figures = [self._donor(track), *(self._at(track, frame, DELETION, "paste") for frame in self._paste_times)]
-        return _row(_dot(title, DELETION), facts, figures, "six")
+        return _row(_dot(title, DELETION), [facts], figures, "six")
 
     def _donor(self, track: TrackRow) -> Html:
         donor = track.donor_track_id or ""
-        label = joined([f"from “{track.tag}” ", element("code", donor)])
+        lender = self._data.lender(donor)
+        label = _lender_label(lender) if lender else joined([f"from “{track.tag}” ", element("code", donor)])
         content = self._data.content(donor[:ID_HEX_DIGITS])
         if content is None or donor not in content.masks:
             hole = element("div", "its clip is in no shard", class_="hole")
             return element("figure", hole, element("figcaption", label), class_="donor")
         picture = _donor_picture(content, donor, self._settings.small_width)
         return self._album.figure(f"{donor}-donor", picture, label, class_="donor")
+
+
+def _lender_label(lender: Lender) -> Html:
+    when = f" at {lender.start_s:.1f} s" if lender.start_s else ""
+    return joined([f"from “{lender.name}” in", element("br"), element("small", lender.file + when)])
+
+
+def _why(reject: RejectRow) -> str:
+    """Why a variant was left out, with the statistic that was compared."""
+    statistic = share_statistic(reject.reason)
+    if statistic is None or reject.value is None or reject.threshold is None:
+        return reject.message
+    return f"covers {reject.value:.1%} {statistic}, the limit is {reject.threshold:.1%}"
 
 
 def _donor_picture(content: ShardClip, donor: str, width: int) -> Image:
@@ -207,11 +220,10 @@ def _time(frame: int, clip: ClipRow) -> str:
     return "keyframe" if frame == 0 else f"{frame / (clip.fps or 1):.1f} s"
 
 
-def _row(title: str, note: str | None, content: Iterable[str], layout: str) -> Html:
-    label = [element("h4", title)] + ([element("p", note)] if note else [])
+def _row(title: str, notes: Iterable[str], content: Iterable[str], layout: str) -> Html:
     return element(
         "section",
-        element("div", *label, class_="label"),
+        element("div", element("h4", title), *(element("p", note) for note in notes), class_="label"),
         element("div", *content, class_=f"row {layout}"),
         class_="line",
     )
@@ -219,9 +231,8 @@ def _row(title: str, note: str | None, content: Iterable[str], layout: str) -> H
 
 def _head(shown: ShownClip) -> Html:
     clip = shown.clip
-    length = (
-        f"{clip.num_frames} frames, {clip.num_frames / clip.fps:.1f} s at {clip.fps:g} fps" if clip.fps else "image"
-    )
+    image = _TAKEN_AS_IMAGE if shown.from_video else "image"
+    length = f"{clip.num_frames} frames, {clip.num_frames / clip.fps:.1f} s at {clip.fps:g} fps" if clip.fps else image
     when = f"from {clip.start_us / 1e6:.1f} s" if clip.fps and clip.start_us else None
     counts: Mapping[str, int] = {
         task: sum(sample.task == task for sample in shown.samples) for task in ("add_modify", "delete")
@@ -238,26 +249,16 @@ def _head(shown: ShownClip) -> Html:
 
 
 def _dot(text: str, colour: Colour) -> Html:
-    return joined([element("i", class_="dot", style=f"background:{css_colour(colour)}"), text])
+    return element("span", element("i", class_="dot", style=f"background:{css_colour(colour)}"), text, class_="thing")
 
 
-def _found_label(entities: Sequence[TrackRow], background: Sequence[TrackRow]) -> Html:
-    parts = [_dot(track.tag, entity_colour(index)) for index, track in enumerate(entities)]
+def _found_label(entities: Sequence[Html], background: Sequence[TrackRow]) -> Html:
+    """The names of what was found; a region that is called just "background" is not named twice."""
+    parts = list(entities)
     if background:
         tags = ", ".join(dict.fromkeys(track.tag for track in background))
-        parts.append(_dot(f"background ({tags})", BACKGROUND))
+        parts.append(_dot("background" if tags == "background" else f"background ({tags})", BACKGROUND))
     return joined(parts or ["Nothing was found"], " ")
-
-
-def _entity_facts(track: TrackRow) -> str:
-    facts = [f"{track.area_mean:.1%} of the frame"]
-    if track.stability is not None:
-        facts.append(f"stability {track.stability:.2f}")
-    if track.visible_fraction < 1:
-        facts.append(f"seen in {track.visible_fraction:.0%} of the frames")
-    if track.caption_score is not None:
-        facts.append(f"caption score {track.caption_score:.1f}")
-    return ", ".join(facts)
 
 
 def _captions(track: TrackRow) -> Html:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from manifests.statistics import round_step
 WIDTH, HEIGHT, AXIS = 240, 34, 16
 """Pixels of a histogram and of the numbers below it."""
 TICKS = 5
+MIN_VALUES = 5
+"""Fewer values are given in numbers only: their histogram would show nothing but chance."""
+_PLACEMENTS = "A clip's two pasted tracks share their place as a rule and then count once."
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,29 @@ CHARTS = (
     Chart(
         "variant_area",
         "Mask area by variant",
-        "Mean area of the masks that samples use, per cent of the frame.",
+        "Mean area of the masks that samples use, per cent of the frame; once per track, entity or pasted.",
         percent=True,
     ),
     Chart(
         "motion",
         "Motion",
-        "Mean speed of entities (foreground), of the background there, and of one against the other, in frame "
-        "diagonals per second.",
+        "Mean speed of entities in videos (foreground), of the background there, and of one against the other, in "
+        "frame diagonals per second.",
     ),
-    Chart("stability", "Track stability", "Cycle IoU: tracked forward and back, compared with the first mask."),
     Chart(
-        "paste_scale", "Scale of pasted masks", "Deletion: size on the new clip over size on the clip it comes from."
+        "stability",
+        "Track stability",
+        "Entities in videos: tracked there and back, the overlap (IoU) with the first mask.",
+    ),
+    Chart(
+        "paste_scale",
+        "Scale of pasted masks",
+        f"Deletion: size on the new clip over size on the clip it comes from. {_PLACEMENTS}",
     ),
     Chart(
         "paste_position",
         "Position of pasted masks",
-        "Deletion: the mask's centre on the keyframe, per cent of width (x) and height (y), and on a map of the frame.",
+        f"Deletion: the mask's centre on the keyframe, per cent of width (x) and height (y). {_PLACEMENTS}",
         percent=True,
     ),
 )
@@ -61,20 +70,36 @@ def distributions(numbers: Mapping[str, Any]) -> Html:
 def _chart(chart: Chart, numbers: Mapping[str, Any]) -> Html:
     histograms: Mapping[str, Mapping[str, Any]] = numbers[chart.group]
     titles = ("", "", "count", "mean", "median", "5% to 95%")
+    enough = {name: histogram for name, histogram in histograms.items() if histogram["count"] >= MIN_VALUES}
     rows = [
         element(
             "tr",
             element("th", name.replace("_", " + "), scope="row"),
-            element("td", histogram_svg(histogram, chart.percent)),
+            element("td", histogram_svg(histogram, chart.percent) if name in enough else "too few for a histogram"),
             *(element("td", text) for text in _figures(histogram, chart.percent)),
+            class_=None if name in enough else "few",
         )
         for name, histogram in histograms.items()
     ]
-    axis = element("tr", element("td"), element("td", _axis_svg(histograms.values(), chart.percent)), class_="axis")
+    more: list[str] = []
+    if enough:
+        axis = _axis_svg(next(iter(enough.values()))["edges"], chart.percent)
+        rows.append(element("tr", element("td"), element("td", axis), class_="axis"))
+        more += _overflow(enough.values(), chart.percent)
+        if chart.group == "paste_position":
+            more.append(position_map(numbers["paste_grid"]))
     head = element("thead", element("tr", *(element("th", title) for title in titles)))
-    table = element("table", head, element("tbody", *rows, axis), class_="chart")
-    plan = position_map(numbers["paste_grid"]) if chart.group == "paste_position" else ""
-    return element("section", element("h3", chart.title), element("p", chart.note), table, plan, class_="card")
+    table = element("table", head, element("tbody", *rows), class_="chart")
+    return element("section", element("h3", chart.title), element("p", chart.note), table, *more, class_="card")
+
+
+def _overflow(histograms: Iterable[Mapping[str, Any]], percent: bool) -> list[str]:
+    """A sentence on the last bar where it holds values beyond the scale, too."""
+    material = list(histograms)
+    largest, end = max(of["max"] for of in material), material[0]["edges"][-1]
+    if largest <= end:
+        return []
+    return [element("p", f"The last bar also holds what lies beyond the scale, up to {_short(largest, percent)}.")]
 
 
 def _figures(histogram: Mapping[str, Any], percent: bool) -> list[str]:
@@ -119,10 +144,9 @@ def histogram_svg(histogram: Mapping[str, Any], percent: bool) -> Html:
     return _svg(WIDTH, HEIGHT, "bars", *bars, base)
 
 
-def _axis_svg(histograms: Iterable[Mapping[str, Any]], percent: bool) -> Html:
-    """Round numbers under the bars; a scale that ends below the largest value says so."""
-    material = list(histograms)
-    low, high = material[0]["edges"][0], material[0]["edges"][-1]
+def _axis_svg(edges: Sequence[float], percent: bool) -> Html:
+    """Round numbers under the bars."""
+    low, high = edges[0], edges[-1]
     step = round_step((high - low) / TICKS)
     ticks = [round(low + i * step, 9) for i in range(int((high - low) / step + 1e-9) + 1)]
     texts = []
@@ -130,15 +154,11 @@ def _axis_svg(histograms: Iterable[Mapping[str, Any]], percent: bool) -> Html:
         x = (tick - low) / (high - low) * WIDTH
         anchor = "start" if x < 8 else "end" if x > WIDTH - 8 else "middle"
         texts.append(element("text", _short(tick, percent), x=f"{x:.2f}", y=12, text_anchor=anchor))
-    largest = max(histogram["max"] or 0 for histogram in material)
-    if largest > high:
-        note = f"one bar more: up to {_short(largest, percent)}"
-        texts = [*texts[:-1], element("text", "→", element("title", note), x=WIDTH, y=12, text_anchor="end")]
     return _svg(WIDTH, AXIS, "ticks", *texts)
 
 
 def position_map(grid: Mapping[str, Any]) -> Html:
-    """The frame as a grid; the fuller a cell's colour, the more masks have their centre there."""
+    """The frame as a grid with its legend; the fuller a cell's colour, the more masks have their centre there."""
     side = 20
     top = max(max(row) for row in grid["counts"]) or 1
     cells = [
@@ -154,7 +174,12 @@ def position_map(grid: Mapping[str, Any]) -> Html:
         for row, line in enumerate(grid["counts"])
         for column, count in enumerate(line)
     ]
-    return _svg(grid["columns"] * side, grid["rows"] * side, "map", *cells)
+    plan = _svg(grid["columns"] * side, grid["rows"] * side, "map", *cells)
+    legend = (
+        "Map of the frame, its top edge above. A pale cell holds no mask's centre, a full blue one the most of all "
+        f"cells, {top:,}."
+    )
+    return element("figure", plan, element("figcaption", legend))
 
 
 def _svg(width: int, height: int, kind: str, *content: Html) -> Html:

@@ -13,6 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from manifests.dataset import Dataset
+from manifests.gallery_names import entity_names
+from manifests.gallery_origins import MICROSECONDS, Origins
 from manifests.gallery_pictures import Image
 from manifests.ids import ID_HEX_DIGITS, draw_order
 from manifests.masks import Mask, MaskTrack
@@ -33,7 +35,12 @@ class GallerySettings(BaseModel, frozen=True, extra="forbid"):
     small_width: int = Field(default=224, ge=64, le=480, description="all other pictures, pixels; about 9 KB each")
     jpeg_quality: int = Field(default=85, ge=1, le=100, description="below about 75 outlines get coloured fringes")
     strip_frames: int = Field(default=6, ge=2, le=6, description="frames of a clip shown over time")
-    entities: int = Field(default=2, ge=1, description="entities of a clip shown in full; the rest are only outlined")
+    entities: int = Field(
+        default=2, ge=1, description="entities of a clip shown with their mask variants; the rest without them"
+    )
+    low_stability: float = Field(
+        default=0.75, ge=0, le=1, description="a track's stability below it is set off: such a mask deserves a look"
+    )
     examples: int = Field(default=8, ge=1, description="examples of every reason for leaving something out")
 
 
@@ -83,10 +90,16 @@ class ShardClip:
 
 @dataclass(frozen=True)
 class ShownClip:
-    """A clip of the contact sheet with all its rows. `dropped`: rejected variants by ``track_id-<variant code>``."""
+    """A clip of the contact sheet with all its rows.
+
+    `source` is its file's path, `from_video` whether that file is a video; `names` are those of its entities by track
+    id; `dropped`: rejected variants by ``track_id-<variant code>``.
+    """
 
     clip: ClipRow
     source: str
+    from_video: bool
+    names: dict[str, str]
     tracks: tuple[TrackRow, ...]
     samples: tuple[SampleRow, ...]
     dropped: dict[str, RejectRow]
@@ -95,6 +108,16 @@ class ShownClip:
     def of_role(self, role: str) -> list[TrackRow]:
         """Tracks of a role, in order."""
         return [track for track in self.tracks if track.role == role]
+
+
+@dataclass(frozen=True)
+class Lender:
+    """An entity that lends its shape to a deletion: its `name` among its clip's entities, the `file` and the time in it
+    where that clip begins."""
+
+    name: str
+    file: str
+    start_s: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,7 @@ class GalleryData:
         self._dataset = dataset
         self._decode = decode
         self._db = dataset.connect()
+        self._origins = Origins(dataset, self._db)
         self._contents: dict[str, ShardClip] = {}
 
     def __enter__(self) -> GalleryData:
@@ -143,20 +167,33 @@ class GalleryData:
         tracks = self._rows(TrackRow, "tracks", chosen, "track_id")
         samples = self._rows(SampleRow, "samples", chosen, "sample_id")
         dropped = self._dropped_variants(chosen)
-        donors = {track.donor_track_id[:ID_HEX_DIGITS] for track in tracks if track.donor_track_id}
-        self._open([*chosen, *donors])
-        paths = self._source_paths({clip.source_id for clip in clips})
+        self._open([*chosen, *(track.donor_track_id[:ID_HEX_DIGITS] for track in tracks if track.donor_track_id)])
+        sources = {clip.source_id for clip in clips}
+        paths, videos = self._origins.paths(sources), self._videos(sources)
+        own = {clip.clip_id: [track for track in tracks if track.clip_id == clip.clip_id] for clip in clips}
         return [
             ShownClip(
                 clip,
                 paths.get(clip.source_id, clip.source_id),
-                tuple(track for track in tracks if track.clip_id == clip.clip_id),
+                clip.source_id in videos,
+                entity_names(track for track in own[clip.clip_id] if track.role == "entity"),
+                tuple(own[clip.clip_id]),
                 tuple(sample for sample in samples if sample.clip_id == clip.clip_id),
                 {key: row for key, row in dropped.items() if key.startswith(clip.clip_id)},
                 self._contents[clip.clip_id],
             )
             for clip in clips
         ]
+
+    def lender(self, track: str) -> Lender | None:
+        """The entity of that track id, if the dataset holds it."""
+        clips = self._rows(ClipRow, "clips", [track[:ID_HEX_DIGITS]], "clip_id")
+        tracks = self._rows(TrackRow, "tracks", [track[:ID_HEX_DIGITS]], "track_id")
+        name = entity_names(row for row in tracks if row.role == "entity").get(track)
+        if not clips or name is None:
+            return None
+        path = self._origins.paths([clips[0].source_id]).get(clips[0].source_id, clips[0].source_id)
+        return Lender(name, path.rpartition("/")[2], clips[0].start_us / MICROSECONDS)
 
     def content(self, clip_id: str) -> ShardClip | None:
         """A clip by id, if `shown_clips` or `reasons` has met it and it lies in a shard."""
@@ -175,7 +212,7 @@ class GalleryData:
             [examples],
         )
         self._open({row.id[:ID_HEX_DIGITS] for row in rows if row.level != "source"})
-        origins = self._origins({row.id[:ID_HEX_DIGITS] for row in rows})
+        origins = self._origins.of(rows)
         grouped: dict[tuple[str, ...], list[Example]] = {}
         for row in rows:
             thing = row.id[:ID_HEX_DIGITS]
@@ -186,11 +223,6 @@ class GalleryData:
             Reason(level, stage, state, reason, count, tuple(grouped[level, stage, state, reason]))
             for level, stage, state, reason, count in found
         ]
-
-    def number(self, sql: str) -> int:
-        """The one number a query gives."""
-        row = self._db.execute(sql).fetchone()
-        return int(row[0]) if row else 0
 
     def _choose(self, max_clips: int) -> list[str]:
         rows = self._db.execute("SELECT DISTINCT clip_id, split, kind FROM samples").fetchall()
@@ -221,17 +253,9 @@ class GalleryData:
         for sample in _as_rows(SampleRow, self._db.sql(sql, params=[new])):
             self._contents[sample.clip_id] = ShardClip(self._dataset, sample, self._decode)
 
-    def _source_paths(self, sources: Iterable[str]) -> dict[str, str]:
-        sql = "SELECT source_id, root || '/' || path FROM sources WHERE source_id IN (SELECT unnest(?::VARCHAR[]))"
-        return dict(self._db.execute(sql, [sorted(sources)]).fetchall())
-
-    def _origins(self, things: Iterable[str]) -> dict[str, str]:
-        """Paths of the sources behind source ids and clip ids."""
-        wanted = sorted(things)
-        sql = "SELECT clip_id, source_id FROM clips WHERE clip_id IN (SELECT unnest(?::VARCHAR[]))"
-        source_of = dict(self._db.execute(sql, [wanted]).fetchall())
-        paths = self._source_paths({*wanted, *source_of.values()})
-        return {thing: paths[source] for thing in wanted if (source := source_of.get(thing, thing)) in paths}
+    def _videos(self, sources: Iterable[str]) -> set[str]:
+        sql = "SELECT source_id FROM sources WHERE kind = 'video' AND source_id IN (SELECT unnest(?::VARCHAR[]))"
+        return {source for (source,) in self._db.execute(sql, [sorted(sources)]).fetchall()}
 
 
 def _as_rows(row: type[Row], result: duckdb.DuckDBPyRelation) -> list[Row]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manifests.dataset import Dataset
-from manifests.gallery_data import Example, Reason
+from manifests.gallery_data import Reason
 from manifests.gallery_html import Html, element, joined
+from manifests.reasons import reason_words
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ def funnel_table(steps: Sequence[Step], reasons: Sequence[Reason]) -> Html:
 
 
 def _reason_row(step: Step, reason: Reason) -> Html:
-    link = element("a", _words(reason.reason), href=f"#{anchor(reason)}")
-    return _row(step, joined([link, _failed(reason)]), reason.stage, reason.count)
+    link = element("a", reason_words(reason.reason), href=f"#{anchor(reason)}")
+    return _row(
+        step, joined([link, " ", element("code", reason.reason), failed_badge(reason)]), reason.stage, reason.count
+    )
 
 
 def _row(step: Step, what: str, stage: str, count: int) -> Html:
@@ -136,44 +139,11 @@ def _row(step: Step, what: str, stage: str, count: int) -> Html:
     )
 
 
-def _failed(reason: Reason) -> Html:
+def failed_badge(reason: Reason) -> Html:
+    """Sets failures off from what was left out on purpose."""
     return element("span", "failed", class_="badge failed") if reason.state == "failed" else Html("")
-
-
-def _words(code: str) -> str:
-    return code.replace("_", " ")
 
 
 def anchor(reason: Reason) -> str:
     """The page's anchor of a reason's examples."""
     return "-".join(("out", reason.level, reason.stage, reason.state, reason.reason))
-
-
-def reject_examples(reason: Reason, thumbnails: Sequence[Html | None]) -> Html:
-    """Examples of one reason, each with the thumbnail of its clip when there is one."""
-    rest = reason.count - len(reason.examples)
-    count = f"{reason.count:,} left out" + (f", {len(reason.examples)} shown" if rest else "")
-    tiles = [_example(example, picture) for example, picture in zip(reason.examples, thumbnails, strict=True)]
-    return element(
-        "section",
-        element(
-            "h3", _words(reason.reason), _failed(reason), element("small", f"{reason.level}, {reason.stage}: {count}")
-        ),
-        element("ul", *tiles, class_="examples"),
-        id=anchor(reason),
-        class_="reason",
-    )
-
-
-def _example(example: Example, picture: Html | None) -> Html:
-    reject = example.reject
-    text = [element("p", reject.message)]
-    if reject.value is not None and reject.threshold is not None:
-        sign = "<" if reject.value < reject.threshold else ">" if reject.value > reject.threshold else "="
-        text.append(
-            element(
-                "p", f"{reject.value:.3g} {sign} {reject.threshold:.3g}", element("small", "threshold"), class_="value"
-            )
-        )
-    text.append(element("p", *([example.origin, element("br")] if example.origin else []), element("code", reject.id)))
-    return element("li", picture or "", element("div", *text))

@@ -29,6 +29,10 @@ class Window(NamedTuple):
         return array[self.y : self.y + self.height, self.x : self.x + self.width]
 
 
+FILL = 0.12
+"""How much of its colour a mask adds to what it covers: more, and a caption's colours no longer fit the picture."""
+NARROW = 200
+"""Pictures less wide have outlines of one pixel instead of two."""
 BACKGROUND: Colour = (64, 132, 255)
 DELETION: Colour = (255, 72, 72)
 ENTITIES: tuple[Colour, ...] = (
@@ -89,15 +93,16 @@ def tinted(image: Image, mask: Mask, colour: Colour, strength: float) -> Image:
     return result
 
 
-def outlined(image: Image, mask: Mask, colour: Colour) -> Image:
+def outlined(image: Image, mask: Mask, colour: Colour, *, thin: bool = False) -> Image:
     """The image with the mask's outline (holes too) in a colour, on a soft shadow that sets it off from any picture."""
     inside = fit_mask(mask, image).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(image.shape[1] / 240))
+    width = 1 if thin or image.shape[1] < NARROW else 2
     shadow = np.ascontiguousarray(image).copy()
     cv2.drawContours(shadow, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA)
     result = np.asarray(cv2.addWeighted(image, 0.55, shadow, 0.45, 0), dtype=np.uint8)
-    cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_AA)
+    # A line of one pixel would be smoothed to half its colour.
+    cv2.drawContours(result, contours, -1, colour, width, cv2.LINE_8 if thin else cv2.LINE_AA)
     return result
 
 
@@ -110,9 +115,9 @@ def hatched(image: Image, mask: Mask, colour: Colour) -> Image:
     return tinted(tinted(image, inside, colour, 0.2), inside & stripes, colour, 0.55)
 
 
-def marked(image: Image, mask: Mask, colour: Colour, strength: float = 0.4) -> Image:
-    """Tint and outline."""
-    return outlined(tinted(image, mask, colour, strength), mask, colour)
+def marked(image: Image, mask: Mask, colour: Colour) -> Image:
+    """A clear outline and a faint tint."""
+    return outlined(tinted(image, mask, colour, FILL), mask, colour)
 
 
 def masked_out(image: Image, mask: Mask) -> Image:
@@ -126,7 +131,7 @@ def found_overlay(image: Image, background: Sequence[Mask], entities: Sequence[M
     for mask in background:
         image = hatched(image, mask, BACKGROUND)
     for index, mask in enumerate(entities):
-        image = marked(image, mask, entity_colour(index), 0.3)
+        image = marked(image, mask, entity_colour(index))
     return image
 
 

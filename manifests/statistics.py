@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,6 +156,18 @@ def format_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["  ".join(map(_padded, line, widths, right)).rstrip() for line in cells]
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join([*lines, f"({len(material)} {'row' if len(material) == 1 else 'rows'})"])
+
+
+def format_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under their column names as CSV, whole and unrounded, for files and other programs; null is an empty field.
+
+    Lines end in a line feed, also the last.
+    """
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return sink.getvalue()
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
+from models.boxes import extent
 from models.caption_templates import Change, Edge, Shape, Size
 from models.movement import MovementSettings, absence, movement
 from models.palette import ColourSettings, palette, surface_pixels
@@ -159,16 +160,11 @@ def _size(share: float, settings: AttributeSettings) -> Size | None:
     return None
 
 
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def _shape(mask: Mask, settings: AttributeSettings) -> Shape | None:
     area = np.count_nonzero(mask)
     if area < settings.shape_pixels or _edges(mask, settings):
         return None
-    x0, y0, x1, y1 = _box(mask)
+    x0, y0, x1, y1 = extent(mask)
     ratio = (y1 - y0) / (x1 - x0)
     if ratio >= settings.elongation:
         return "tall"
@@ -204,7 +200,7 @@ def _place(mask: Mask, settings: AttributeSettings) -> str:
 
 def _edges(mask: Mask, settings: AttributeSettings) -> tuple[Edge, ...]:
     """The frame edges the mask lies on with a fair part of its own extent."""
-    x0, y0, x1, y1 = _box(mask)
+    x0, y0, x1, y1 = extent(mask)
     contacts: tuple[tuple[Edge, int, int], ...] = (
         ("left", int(mask[:, 0].sum()), y1 - y0),
         ("right", int(mask[:, -1].sum()), y1 - y0),

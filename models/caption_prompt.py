@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
+from models.boxes import extent
 from models.protocols import Captions, EntityView, Image, NoCaptions
 
 PROMPT_VERSION = 1
@@ -111,8 +112,7 @@ def entity_picture(frame: Image, mask: Mask, settings: PromptSettings) -> Image:
 
     The square keeps the proportions through models that squeeze every picture into one. The mask must not be empty.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    left, top, right, bottom = extent(mask)
     height, width = bottom - top, right - left
     size = round(max(height, width) * (1 + 2 * settings.margin))
     y, x = (size - height) // 2, (size - width) // 2

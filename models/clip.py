@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 from models.batching import Batches
-from models.placement import Placement
+from models.placement import Placement, check_finite
 from models.pretrained import load_network, load_processor
 from models.protocols import Image, ModelInfo
 from models.weights import Weights
@@ -22,9 +22,9 @@ class ClipSettings(BaseModel, frozen=True, extra="forbid"):
 
     weights: str = Field(
         default="clip-vit-base-patch16",
-        description="the weight, by its name in the list of weights; scores of different CLIPs do not compare",
+        description="entry in the list of weights; scores of different CLIPs do not compare",
     )
-    batch: int = Field(default=32, ge=1, description="pairs in one forward pass; halves when out of memory")
+    batch: int = Field(default=32, ge=1, description="pairs at a time; halved when the GPU's memory is too small")
 
 
 class ClipScorer:
@@ -35,8 +35,10 @@ class ClipScorer:
 
     Settings = ClipSettings
     batched = True
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: ClipSettings, weights: Weights, placement: Placement) -> None:
+        """Raises WeightsError when the checkpoint or its tokenizer is damaged or of another network."""
         self.info = ModelInfo(weights.name, weights.revision)
         self._tokenizer = load_processor(CLIPTokenizer, weights)
         self._processor = load_processor(CLIPImageProcessor, weights)
@@ -56,12 +58,17 @@ class ClipScorer:
         pictures = self._picture_features([image for image, _ in pairs])
         texts = self._text_features([text for _, text in pairs])
         cosines = torch.nn.functional.cosine_similarity(pictures, texts, dim=-1)
-        return [float(score) for score in (100 * cosines).clamp(0, 100).cpu()]
+        scores: list[float] = (100 * cosines).clamp(0, 100).tolist()
+        check_finite(scores, self.info.name, self._network.dtype)
+        return scores
 
     def _picture_features(self, images: list[Image]) -> torch.Tensor:
         """(pictures, features) float32, not normalised."""
         pixels = self._processor(
-            images=images, input_data_format="channels_last", return_tensors="pt", device=self._network.device
+            images=[np.array(image) for image in images],
+            input_data_format="channels_last",
+            return_tensors="pt",
+            device=self._network.device,
         )
         with torch.inference_mode():
             output = self._network.get_image_features(pixel_values=pixels["pixel_values"].to(self._network.dtype))

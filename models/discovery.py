@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
 from models.border_cues import Map
+from models.boxes import extent
 from models.proposals import Proposal, ProposalSettings, overlap, propose
 from models.protocols import Detection, Image, ModelInfo, Tag, Tags
 from models.saliency import Saliency, SaliencySettings, find_saliency, work_copy
@@ -190,6 +191,4 @@ def _detection(mask: Mask, size: tuple[int, ...], tag: str, score: float, refine
     """A detection whose seed is the work-size `mask` at the image's size (height, width)."""
     soft = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     seed = np.asarray(soft) > 0.5
-    rows, columns = np.flatnonzero(seed.any(axis=1)), np.flatnonzero(seed.any(axis=0))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Detection(box, tag, score, seed, refine)
+    return Detection(extent(seed), tag, score, seed, refine)

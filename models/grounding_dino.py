@@ -20,7 +20,7 @@ from transformers import BertTokenizer, GroundingDinoForObjectDetection, Groundi
 from models.batching import Batches
 from models.box_suppression import Boxes, Scores, suppress
 from models.phrase_scores import DELIMITERS, into_passes, phrase_of, phrase_scores, spans, text_of
-from models.placement import Placement
+from models.placement import Placement, check_finite
 from models.pretrained import load_network, load_processor
 from models.protocols import Detection, Image, ModelInfo
 from models.weights import Weights, WeightsError
@@ -29,7 +29,7 @@ from models.weights import Weights, WeightsError
 class GroundingDinoSettings(BaseModel, frozen=True, extra="forbid"):
     """What counts as found. Areas are fractions of the frame."""
 
-    weights: str = Field(default="grounding-dino-tiny", description="the weight, by its name in the list of weights")
+    weights: str = Field(default="grounding-dino-tiny", description="entry in the list of weights")
     min_score: float = Field(
         default=0.25,
         ge=0,
@@ -59,7 +59,7 @@ class GroundingDinoSettings(BaseModel, frozen=True, extra="forbid"):
         default=256, ge=8, description="longest text of a pass; the network's own limit, if lower, counts"
     )
     batch: int = Field(
-        default=4, ge=1, description="pictures of equal size in one forward pass; halves when out of memory"
+        default=4, ge=1, description="pictures of equal size at a time; halved when the GPU's memory is too small"
     )
 
 
@@ -93,10 +93,12 @@ class GroundingDino:
 
     Settings = GroundingDinoSettings
     batched = True
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: GroundingDinoSettings, weights: Weights, placement: Placement) -> None:
-        self.settings = settings
+        """Raises WeightsError when the checkpoint or its tokenizer is damaged or of another network."""
         self.info = ModelInfo(weights.name, weights.revision)
+        self._settings = settings
         self._tokenizer = load_processor(BertTokenizer, weights)
         _check_delimiters(self._tokenizer, weights)
         self._processor = load_processor(GroundingDinoImageProcessor, weights)
@@ -107,7 +109,7 @@ class GroundingDino:
     def detect(self, clips: Sequence[Sequence[Image]], tags: Sequence[Sequence[str]]) -> list[list[Detection]]:
         """Detections of each clip's `tags` in its first frame, best first; none without tags.
 
-        Raises ValueError for a tag without a word or too long for a text.
+        Raises ValueError for a tag without a word or too long for a text, and when scores are not numbers.
         """
         passes = [
             _Pass(number, frames[0], chunk)
@@ -129,9 +131,13 @@ class GroundingDino:
 
     def _forward(self, passes: Sequence[_Pass]) -> list[_Candidates]:
         device = self._network.device
-        # Channels are named: the library would take a picture of three rows for one of three channels.
+        # Copies: torch shares no memory that is read-only or runs backwards. And channels are named: the library would
+        # take a picture of three rows for one of three channels.
         pixels = self._processor(
-            images=[one.image for one in passes], input_data_format="channels_last", return_tensors="pt", device=device
+            images=[np.array(one.image) for one in passes],
+            input_data_format="channels_last",
+            return_tensors="pt",
+            device=device,
         )
         texts = [text_of([phrase_of(tag) for tag in one.tags]) for one in passes]
         text = self._tokenizer(texts, padding=True, return_tensors="pt").to(device)
@@ -150,15 +156,14 @@ class GroundingDino:
         if len(columns) != len(one.tags):
             raise ValueError(f"the {len(one.tags)} tags {', '.join(one.tags)!r:.200} read as {len(columns)} phrases")
         scores = phrase_scores(logits, columns)
-        if not np.isfinite(scores).all():
-            raise ValueError(f"{self.info.name} gave scores that are no numbers; run it in bfloat16 or float32")
+        check_finite(scores, self.info.name, self._network.dtype)
         height, width = one.image.shape[:2]
         found = _Candidates(
             _in_pixels(boxes, width, height), scores.max(axis=1), np.asarray(one.tags)[scores.argmax(1)]
         )
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         areas = sides.prod(axis=1) / (width * height)
-        limits = self.settings
+        limits = self._settings
         return found.take(
             (found.scores >= limits.min_score)
             & (sides > 0).all(axis=1)
@@ -174,8 +179,8 @@ class GroundingDino:
         )
         # Any tag first: it takes away what a further pass says of the same box, before that can suppress boxes of the
         # worse tag. In the other order the cut of a tag list would show.
-        merged = merged.take(suppress(merged.boxes, merged.scores, self.settings.any_tag_iou))
-        merged = merged.take(suppress(merged.boxes, merged.scores, self.settings.same_tag_iou, merged.tags))
+        merged = merged.take(suppress(merged.boxes, merged.scores, self._settings.any_tag_iou))
+        merged = merged.take(suppress(merged.boxes, merged.scores, self._settings.same_tag_iou, merged.tags))
         return [
             Detection((float(x0), float(y0), float(x1), float(y1)), str(tag), float(score))
             for (x0, y0, x1, y1), score, tag in zip(merged.boxes, merged.scores, merged.tags, strict=True)

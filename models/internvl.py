@@ -25,11 +25,9 @@ from models.weights import Weights, WeightsError
 class InternVLSettings(BaseModel, frozen=True, extra="forbid"):
     """Which checkpoint, and how it is asked."""
 
-    weights: str = Field(default="internvl3-2b-hf", description="the entry in the list of weights")
+    weights: str = Field(default="internvl3-2b-hf", description="entry in the list of weights")
     prompt: PromptSettings = Field(default=PromptSettings(), description="what the model is shown and told")
-    batch: int = Field(
-        default=8, ge=1, description="entities captioned at once; halved when the GPU's memory does not hold them"
-    )
+    batch: int = Field(default=8, ge=1, description="entities at a time; halved when the GPU's memory is too small")
     crop_to_patches: bool = Field(
         default=False,
         description="cut pictures into tiles and a thumbnail, for prompt.side well above the tile's 448; a square "
@@ -43,6 +41,7 @@ class InternVLCaptioner:
 
     Settings = InternVLSettings
     batched = True
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: InternVLSettings, weights: Weights, placement: Placement) -> None:
         """Raises WeightsError when the checkpoint is not one of transformers' format, or damaged."""

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
 from models.border_cues import Map
-from models.named_things import NamedThing, area, iou, shared_area
+from models.boxes import area, extent, iou, shared_area
+from models.named_things import NamedThing
 from models.protocols import Box
 
 
@@ -124,8 +125,7 @@ def _seed(motion: Map, box: Box, scale: float, settings: RankingSettings) -> Mas
     alone[:] = 0
     inside[:] = _within(np.asarray(cut, np.float32), box, scale)
     seed = np.asarray(alone > 0)
-    rows, columns = np.flatnonzero(seed.any(axis=1)), np.flatnonzero(seed.any(axis=0))
-    if not len(rows) or np.count_nonzero(inside) < settings.min_fill * inside.size:
+    if not seed.any() or np.count_nonzero(inside) < settings.min_fill * inside.size:
         return None
-    extent = (columns[0] / scale, rows[0] / scale, (columns[-1] + 1) / scale, (rows[-1] + 1) / scale)
-    return seed if iou(box, extent) >= settings.min_fit else None
+    left, top, right, bottom = (edge / scale for edge in extent(seed))
+    return seed if iou(box, (left, top, right, bottom)) >= settings.min_fit else None

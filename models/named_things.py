@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, PositiveInt
 
+from models.boxes import area, iou, shared_area
 from models.coco import COCO_NAMES, RIDDEN, RIDER
 from models.protocols import Box
 
@@ -123,25 +124,6 @@ def _as_one(things: Sequence[NamedThing]) -> NamedThing:
     left, top, right, bottom = np.array([thing.box for thing in things]).T
     box = (float(left.min()), float(top.min()), float(right.max()), float(bottom.max()))
     return NamedThing(box, max(things, key=lambda thing: area(thing.box)).scores)
-
-
-def area(box: Box) -> float:
-    """Area of a box in square pixels."""
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-
-def shared_area(first: Box, second: Box) -> float:
-    """Area of what two boxes have in common, in square pixels."""
-    return area(
-        (max(first[0], second[0]), max(first[1], second[1]), min(first[2], second[2]), min(first[3], second[3]))
-    )
-
-
-def iou(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes; 0 where both are empty."""
-    shared = shared_area(first, second)
-    union = area(first) + area(second) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def _overlap(first: Box, second: Box) -> float:

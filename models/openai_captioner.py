@@ -48,6 +48,19 @@ class OpenAICaptioner:
 
     Settings = OpenAICaptionerSettings
     batched = True
+    # A server that moved, or is asked more patiently, gives the same captions.
+    operational = frozenset(
+        {
+            "url",
+            "key_env",
+            "timeout_s",
+            "connect_timeout_s",
+            "concurrency",
+            "attempts",
+            "first_wait_s",
+            "longest_wait_s",
+        }
+    )
 
     def __init__(self, settings: OpenAICaptionerSettings) -> None:
         """Raises ValueError when the key's variable is not set."""

@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -55,3 +57,9 @@ def place(choice: DeviceChoice) -> Placement:
     if choice.dtype != "auto":
         return Placement(device, choice.dtype)
     return Placement(device, "float32" if device == "cpu" else "bfloat16")
+
+
+def check_finite(output: npt.ArrayLike, model: str, dtype: object) -> None:
+    """Raises ValueError unless all of a network's output is numbers: float16 overflows where bfloat16 does not."""
+    if not np.isfinite(output).all():
+        raise ValueError(f"{model} gives values that are not numbers in {dtype}; choose another dtype for it")

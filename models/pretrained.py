@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as library_log
 
+from models.checkpoint_files import reason
 from models.placement import Placement
 from models.weights import Weights, WeightsError
 
@@ -58,5 +59,4 @@ def _from_folder(cls: Any, weights: Weights, **choices: Any) -> Any:
         return cls.from_pretrained(weights.folder, local_files_only=True, **choices)
     # The readers of safetensors and tokenizers raise bare exceptions of their own.
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"the weight '{weights.name}' cannot be read as {cls.__name__}: {reason}") from error
+        raise WeightsError(f"the weight '{weights.name}' cannot be read as {cls.__name__}: {reason(error)}") from error

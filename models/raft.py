@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from torchvision.models.optical_flow.raft import CorrBlock
 
 from models.dense_points import DensePoints, DensePointsSettings
-from models.placement import Placement
+from models.placement import Placement, check_finite
 from models.point_flow import Flags, Points
 from models.protocols import Image, ModelInfo
 from models.raft_checkpoint import load_raft
@@ -30,7 +30,7 @@ class RaftSettings(DensePointsSettings, frozen=True, extra="forbid"):
     """Which RAFT, how long it refines, and which of its points are trusted."""
 
     weights: str = Field(
-        default="raft-large", description="entry of the list of weights; its file tells large or small"
+        default="raft-large", description="entry in the list of weights; its file tells large or small"
     )
     updates: int = Field(
         default=12, ge=1, le=64, description="refinements of the field; fewer are faster and miss large motions"
@@ -42,6 +42,7 @@ class RaftFlow:
 
     Settings = RaftSettings
     colour = True
+    operational = frozenset({"cache_mb"})
 
     def __init__(self, settings: RaftSettings, weights: Weights, placement: Placement) -> None:
         """Raises WeightsError when the checkpoint is damaged or of another network."""
@@ -58,7 +59,10 @@ class RaftFlow:
         return self._points(first, second, points)
 
     def flow(self, first: Image, second: Image) -> npt.NDArray[np.float32]:
-        """Displacement (height, width, 2) in pixels, x then y, from `first` to `second`, RGB frames of one size."""
+        """Displacement (height, width, 2) in pixels, x then y, from `first` to `second`, RGB frames of one size.
+
+        Raises ValueError for frames of two sizes, and when the network gives values that are not numbers.
+        """
         if first.shape != second.shape:
             raise ValueError(f"the flow from a frame of {first.shape[:2]} to one of {second.shape[:2]} does not exist")
         height, width = first.shape[:2]
@@ -68,11 +72,13 @@ class RaftFlow:
             pair = [pad(self._tensor(frame), margins, mode="replicate").contiguous() for frame in (first, second)]
             field = self._network(*pair, num_flow_updates=self._updates)[-1]
         inner = field[0, :, top : top + height, left : left + width]
-        return np.ascontiguousarray(inner.permute(1, 2, 0).float().cpu().numpy())
+        flow: npt.NDArray[np.float32] = np.ascontiguousarray(inner.permute(1, 2, 0).float().cpu().numpy())
+        check_finite(flow, self.info.name, self._dtype)
+        return flow
 
     def _tensor(self, frame: Image) -> torch.Tensor:
         """(1, 3, height, width) in [-1, 1]."""
-        pixels = torch.tensor(np.ascontiguousarray(frame), device=self._device)
+        pixels = torch.from_numpy(np.array(frame)).to(self._device)
         return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 

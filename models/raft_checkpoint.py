@@ -7,17 +7,14 @@ Large or small is told by the tensors. The authors' files were saved from a wrap
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from torch import Tensor
 from torchvision.models.optical_flow import raft_large, raft_small
 from torchvision.models.optical_flow.raft import RAFT
 
+from models.checkpoint_files import State, check_fit, read_tensors
 from models.weights import WeightsError
-
-State = Mapping[str, torch.Tensor]
-"""Tensors of a network by name."""
 
 _WRAPPER = "module."
 _DOUBLED_NORM = re.compile(r"^[fc]net\.layer\d\.\d\.norm3\.")
@@ -48,19 +45,19 @@ def load_raft(path: Path) -> RAFT:
 
     Raises WeightsError when the file is no checkpoint of RAFT, or not all of one.
     """
-    state = _read(path)
+    state: State = read_tensors(path)
     if any(name.removeprefix(_WRAPPER).startswith("fnet.") for name in state):
         state = to_torchvision(state)
     elif not any(name.startswith("feature_encoder.") for name in state):
-        raise WeightsError(f"{path} is not a checkpoint of RAFT: it has no feature encoder")
+        raise WeightsError(f"the checkpoint {path} is not RAFT's: it has no feature encoder")
     large = any(name.startswith("mask_predictor.") for name in state)
     network: RAFT = (raft_large if large else raft_small)(weights=None, progress=False)
-    _check(path, state, network.state_dict())
+    check_fit(state, network.state_dict(), f"the checkpoint {path}")
     network.load_state_dict(dict(state))
     return network.eval().requires_grad_(False)
 
 
-def to_torchvision(state: State) -> dict[str, torch.Tensor]:
+def to_torchvision(state: State) -> dict[str, Tensor]:
     """The authors' tensors under torchvision's names."""
     renamed = {}
     for original, tensor in state.items():
@@ -72,31 +69,3 @@ def to_torchvision(state: State) -> dict[str, torch.Tensor]:
             name = pattern.sub(replacement, name)
         renamed[name] = tensor
     return renamed
-
-
-def _read(path: Path) -> State:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Depending on where it is damaged, torch raises half a dozen kinds of errors of many lines.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"the checkpoint {path} cannot be read, it may be damaged: {reason}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path} is not a checkpoint of RAFT: it holds no tensors by name")
-    return state
-
-
-def _check(path: Path, state: State, wanted: State) -> None:
-    """Raises WeightsError naming the first tensor that is missing, unknown or of another shape."""
-    missing = [name for name in wanted if name not in state]
-    unknown = [name for name in state if name not in wanted]
-    for problem, names in (("lacks", missing), ("has the unknown", unknown)):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise WeightsError(f"the checkpoint {path} does not fit RAFT: it {problem} tensor {names[0]}{more}")
-    for name, tensor in wanted.items():
-        if state[name].shape != tensor.shape:
-            raise WeightsError(
-                f"the checkpoint {path} does not fit RAFT: "
-                f"{name} is of {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-            )

@@ -22,7 +22,7 @@ from models.batching import Batches
 from models.placement import Placement
 from models.protocols import Image, ModelInfo, Tag, Tags
 from models.ram_network import IMAGE_SIZE, RamNetwork, ram_network
-from models.vocabulary import Vocabularies
+from models.vocabulary import Vocabularies, vocabulary_digest
 from models.weights import Weights, WeightsError
 
 Scores = npt.NDArray[np.float32]
@@ -96,6 +96,7 @@ class RamTagger:
 
     Settings = RamSettings
     batched = True
+    operational = frozenset({"batch_size"})
 
     def __init__(self, settings: RamSettings, weights: Weights, placement: Placement) -> None:
         self.info = ModelInfo(weights.name, weights.revision)
@@ -106,6 +107,14 @@ class RamTagger:
         self._device, self._dtype = torch.device(placement.device), getattr(torch, placement.dtype)
         self._network = _network(weights, len(self._tag_list.tags)).to(self._device, self._dtype)
         self._batches = Batches(settings.batch_size)
+
+    @classmethod
+    def contents(cls, settings: RamSettings) -> dict[str, str]:
+        """Digests of the two vocabularies. Raises ValueError when one cannot be read."""
+        return {
+            "entities": vocabulary_digest("entities", settings.entities),
+            "background": vocabulary_digest("background", settings.background),
+        }
 
     def tag(self, clips: Sequence[Sequence[Image]]) -> list[Tags]:
         """Tags of each clip's first frame, in three lists, best first."""

@@ -17,6 +17,8 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.checkpoint_files import check_fit
+
 IMAGE_SIZE = 384
 """Pixels a side of the input; the checkpoints were trained on no other."""
 WINDOW = 12
@@ -38,8 +40,6 @@ _DECODER_NAMES = {
     "narrow": "output.dense",
     "narrow_norm": "output.LayerNorm",
 }
-_NAMED = 3
-"""Keys a message names before it says how many more there are."""
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,13 @@ def ram_network(checkpoint: Mapping[str, Tensor], tags: int) -> RamNetwork:
     try:
         sizes = read_sizes(tensors, tags)
     except KeyError as error:
-        raise ValueError(f"the RAM checkpoint lacks tensors: {error.args[0]} among others") from error
+        raise ValueError(f"the RAM checkpoint does not fit its network: it lacks {error.args[0]}") from error
     except IndexError as error:
         raise ValueError("the RAM checkpoint has tensors of too few dimensions") from error
     network = RamNetwork(sizes)
     ours = {_official_name(name): name for name in network.state_dict()}
-    _refuse("lacks tensors", ours.keys() - tensors.keys())
-    _refuse("has tensors that are not RAM's", tensors.keys() - ours.keys())
     state = network.state_dict()
-    _refuse("has tensors of the wrong shape", {key for key in ours if tensors[key].shape != state[ours[key]].shape})
+    check_fit(tensors, {official: state[own] for official, own in ours.items()}, "the RAM checkpoint")
     network.load_state_dict({own: tensors[official] for official, own in ours.items()})
     return network.eval()
 
@@ -234,11 +232,3 @@ def _official_name(name: str) -> str:
         _, layer, part, kind = name.split(".")
         return f"{_DECODER}{layer}.{_DECODER_NAMES[part]}.{kind}"
     return name
-
-
-def _refuse(what: str, names: set[str]) -> None:
-    if not names:
-        return
-    shown = sorted(names)[:_NAMED]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    raise ValueError(f"the RAM checkpoint {what}: {', '.join(shown)}{more}")

@@ -4,12 +4,15 @@ A model class takes one pydantic settings object (`Settings`, a class attribute)
 network have a field `weights`, the name of an entry in the list of weights, and its class is called with (settings,
 weights, placement). A name of the form ``package.module:Class`` uses a class of your own. Classes are imported only
 when used, so that the core install needs no torch.
+
+Settings decide the data, and a dataset is bound to them. A class says what does not: `operational` names the settings
+that only say how the work is done (a batch size, an address). And it says what does beside them: `contents(settings)`
+gives digests of the files that settings name, which stand for the paths.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from models.placement import DeviceChoice, place
-from models.weights import Weights, WeightsError, WeightsList, weights_folder
+from models.weights import Weights, WeightsError, list_with, weights_folder, weights_folders
 
 NAMES: dict[str, str] = {
     "motion_discovery": "models.discovery:MotionDiscovery",
@@ -83,8 +86,8 @@ def model_class(name: str) -> Any:
 class ModelResources:
     """What a worker gives its networks: the folder of weights, and a device per model name.
 
-    `folder` is the one of the machine the run was started on; a node with its own VIVID_WEIGHTS uses that. `revisions`
-    are those the run was started with, by weight: a node's mirror may not hold others.
+    `folder` is the first of the machine the run was started on; a node looks into its own VIVID_WEIGHTS before it, and
+    into its user's cache after it. `revisions` are those the run was started with, by weight: others are refused.
     """
 
     folder: Path = field(default_factory=weights_folder)
@@ -97,12 +100,13 @@ class ModelResources:
 
     def weights(self, name: str) -> Weights:
         """A weight on this machine. Raises WeightsError when it is not there, or is of another revision."""
-        folder = weights_folder() if os.environ.get("VIVID_WEIGHTS") else self.folder
-        found = WeightsList(folder).find(name)
+        *mirror, cache = weights_folders()
+        known = list_with(name, (*mirror, self.folder, cache))
+        found = known.find(name)
         expected = self.revisions.get(name, found.revision)
         if found.revision != expected:
             raise WeightsError(
-                f"the weight '{name}' in {folder} is of revision {found.revision}, and the run has {expected}"
+                f"the weight '{name}' in {known.base} is of revision {found.revision}, and the run has {expected}"
             )
         return found
 
@@ -128,3 +132,17 @@ def full_settings(choice: ModelChoice) -> dict[str, Any]:
     """A choice with every default spelled out: what the run's record keeps."""
     cls = model_class(choice.name)
     return {"name": choice.name, "settings": cls.Settings.model_validate(choice.settings).model_dump(mode="json")}
+
+
+def semantic_settings(choice: ModelChoice) -> dict[str, Any]:
+    """`full_settings` as far as they decide the data, with the digests of what they point at.
+
+    Raises ValueError when a file that they name cannot be read.
+    """
+    cls, full = model_class(choice.name), full_settings(choice)
+    operational: frozenset[str] = getattr(cls, "operational", frozenset())
+    settings = {name: value for name, value in full["settings"].items() if name not in operational}
+    contents = getattr(cls, "contents", None)
+    if contents is not None:
+        settings |= contents(cls.Settings.model_validate(choice.settings))
+    return {**full, "settings": settings}

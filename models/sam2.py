@@ -12,7 +12,7 @@ from transformers import Sam2ImageProcessor
 
 from manifests.masks import Mask
 from models.batching import Batches
-from models.placement import Placement
+from models.placement import Placement, check_finite
 from models.protocols import Detection, Image, ModelInfo
 from models.sam2_checkpoint import load_image_model, side_of
 from models.weights import Weights
@@ -28,8 +28,8 @@ class Sam2Settings(BaseModel, frozen=True, extra="forbid"):
         default=False,
         description="choose the best of three masks per box by the predicted IoU; for boxes one mask is more stable",
     )
-    boxes_at_once: int = Field(
-        default=64, ge=1, description="boxes decoded together; halved by itself when memory does not suffice"
+    batch: int = Field(
+        default=64, ge=1, description="boxes decoded at a time; halved when the GPU's memory is too small"
     )
 
 
@@ -37,14 +37,16 @@ class Sam2Segmenter:
     """The `Segmenter` of SAM 2.1, for things and for background regions alike."""
 
     Settings = Sam2Settings
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: Sam2Settings, weights: Weights, placement: Placement) -> None:
+        """Raises WeightsError when the checkpoint is damaged or of another network."""
         self.info = ModelInfo(weights.name, weights.revision)
         self._settings = settings
         self._placement = placement
         self._model = load_image_model(weights, placement)
         self._pixels = Pixels(side_of(self._model.config.prompt_encoder_config), placement)
-        self._batches = Batches(settings.boxes_at_once)
+        self._batches = Batches(settings.batch)
 
     def segment(self, image: Image, detections: Sequence[Detection]) -> list[Mask]:
         """One mask of `image`'s size per detection, from its box; seeds are ignored, except where they are the mask."""
@@ -91,7 +93,7 @@ class Pixels:
     def __call__(self, image: Image) -> Tensor:
         """(3, side, side) on the placement's device, in its number format."""
         prepared = self._processor(
-            np.ascontiguousarray(image),
+            np.array(image),
             return_tensors="pt",
             device=self._placement.device,
             input_data_format="channels_last",
@@ -101,7 +103,12 @@ class Pixels:
 
 
 def full_size_masks(logits: Tensor, size: tuple[int, int]) -> list[Mask]:
-    """Masks of (height, width) from logits (objects, 1, h, w): enlarged first, then cut at zero."""
+    """Masks of (height, width) from logits (objects, 1, h, w): enlarged first, then cut at zero.
+
+    Raises ValueError for logits that are not numbers, which would look like masks of nothing.
+    """
+    if len(logits):
+        check_finite(float(logits.abs().amax()), "SAM 2.1", logits.dtype)
     # One object at a time: the enlarged logits of many would not fit beside the model.
     enlarged = (
         torch.nn.functional.interpolate(one[None].float(), size, mode="bilinear", align_corners=False) for one in logits

@@ -7,22 +7,21 @@ known by its shapes, or said by a transformers `config.json` that the list of we
 from __future__ import annotations
 
 import json
-import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
 
+from models.checkpoint_files import State, check_fit, read_tensors
 from models.placement import Placement
 from models.pretrained import load_network
 from models.weights import Weights, WeightsError
 
 Model = TypeVar("Model", bound=nn.Module)
 VideoModel = TypeVar("VideoModel", bound=Sam2VideoModel)
-State = Mapping[str, Tensor]
 
 _SIZES: dict[tuple[int, int], tuple[str, dict[str, Any]]] = {
     (96, 12): ("tiny", {}),
@@ -167,24 +166,9 @@ def _is_original(weights: Weights) -> bool:
 
 def _read(weights: Weights) -> tuple[Sam2VideoConfig, dict[str, Tensor]]:
     """Configuration and tensors, named as in transformers, of an original checkpoint."""
-    original = _original(weights)
+    original = read_tensors(weights.file(".pt"), under="model")
     config = _config(weights) if "config.json" in weights.paths else _config_by_shapes(weights, original)
     return config, transformers_state(original)
-
-
-def _original(weights: Weights) -> dict[str, Tensor]:
-    path = weights.file(".pt")
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"{path} of the weight '{weights.name}' cannot be read: {reason}") from error
-    state = document.get("model") if isinstance(document, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise WeightsError(
-            f"{path} of the weight '{weights.name}' is no SAM 2.1 checkpoint: it has no tensors in 'model'"
-        )
-    return state
 
 
 def _config(weights: Weights) -> Sam2VideoConfig:
@@ -195,8 +179,8 @@ def _config(weights: Weights) -> Sam2VideoConfig:
         if kind == "sam2_video":
             return Sam2VideoConfig.from_dict(document)
     except (ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} of the weight '{weights.name}' cannot be read: {error}") from error
-    raise WeightsError(f"{path} of the weight '{weights.name}' is of a '{kind}' model, not of 'sam2_video'")
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    raise WeightsError(f"{path} is of a '{kind}' model, not of 'sam2_video'")
 
 
 def _config_by_shapes(weights: Weights, original: State) -> Sam2VideoConfig:
@@ -205,15 +189,13 @@ def _config_by_shapes(weights: Weights, original: State) -> Sam2VideoConfig:
     blocks = {name.split(".")[3] for name in original if name.startswith("image_encoder.trunk.blocks.")}
     patches = original.get("image_encoder.trunk.patch_embed.proj.weight")
     if patches is None or "no_obj_embed_spatial" not in original:
-        raise WeightsError(
-            f"{path} of the weight '{weights.name}' is no SAM 2.1 checkpoint (SAM 2 without .1 is not supported)"
-        )
+        raise WeightsError(f"the checkpoint {path} is not SAM 2.1's (SAM 2 without .1 is not supported)")
     width = int(patches.shape[0])
     size = _SIZES.get((width, len(blocks)))
     if size is None:
         known = ", ".join(name for name, _ in _SIZES.values())
         raise WeightsError(
-            f"{path} of the weight '{weights.name}' has an image encoder of width {width} with {len(blocks)} blocks, "
+            f"the checkpoint {path} has an image encoder of width {width} with {len(blocks)} blocks, "
             f"none of SAM 2.1's {known}; list a transformers config.json beside it"
         )
     widths = [width * 2**stage for stage in range(4)]
@@ -223,15 +205,7 @@ def _config_by_shapes(weights: Weights, original: State) -> Sam2VideoConfig:
 
 def _filled(model: Model, state: State, weights: Weights) -> Model:
     """The model with these tensors, all of them and no others."""
-    own = model.state_dict()
-    faults = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unknown": sorted(state.keys() - own.keys()),
-        "of another shape": sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
-    }
-    found = [f"{len(names)} {fault} (first {names[0]})" for fault, names in faults.items() if names]
-    if found:
-        raise WeightsError(f"the tensors of the weight '{weights.name}' do not fit its SAM 2.1: {', '.join(found)}")
+    check_fit(state, model.state_dict(), f"the checkpoint {weights.file('.pt')}")
     model.load_state_dict(dict(state))
     return model
 

@@ -32,11 +32,11 @@ class Sam2TrackerSettings(BaseModel, frozen=True, extra="forbid"):
         default="transformers",
         description="the package that runs the model; `sam2` (Meta's own) must be installed and gives the same masks",
     )
-    max_objects: int = Field(
+    batch: int = Field(
         default=16,
         ge=1,
-        description="objects whose memories are encoded together; a clip with more gets several sessions side by side. "
-        "Halved by itself when memory does not suffice",
+        description="objects followed at a time; a clip with more gets several sessions side by side. Halved when the "
+        "GPU's memory is too small",
     )
 
 
@@ -44,12 +44,14 @@ class Sam2Tracker:
     """The `Tracker` of SAM 2.1. Its memory does not grow with the length of the clip."""
 
     Settings = Sam2TrackerSettings
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: Sam2TrackerSettings, weights: Weights, placement: Placement) -> None:
+        """Raises WeightsError when the checkpoint is damaged or of another network, ValueError without the backend."""
         self.info = ModelInfo(weights.name, weights.revision)
         self._model = _video_model(settings.backend, weights, placement)
         self._pixels = Pixels(self._model.side, placement)
-        self._at_once = settings.max_objects
+        self._at_once = settings.batch
 
     def track(self, frames: Sequence[Image], masks: Sequence[Mask]) -> Iterator[list[Mask]]:
         """For every frame, in order from frames[0], one full-size mask per object; frames[0] gives `masks` back.
@@ -109,7 +111,7 @@ class Sam2Tracker:
     def _prompt(self, mask: Mask) -> Tensor:
         """The mask on the model's square (side, side), 0 and 1 as float32."""
         side = self._model.side
-        cover = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+        cover = torch.from_numpy(np.array(mask)).float()[None, None]
         square = torch.nn.functional.interpolate(
             cover, (side, side), mode="bilinear", align_corners=False, antialias=True
         )

@@ -6,6 +6,7 @@ has one tag a line; empty lines and lines that begin with ``#`` say nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -37,6 +38,15 @@ class Vocabularies:
 def shipped_words(name: str) -> list[str]:
     """The words of a shipped vocabulary (`entities` or `background`) in file order."""
     return _words(files("models").joinpath("vocabulary", f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def vocabulary_digest(name: str, path: Path | None) -> str:
+    """Hex sha256 of an own file's words or (None) a shipped vocabulary's, whatever their order, case and comments.
+
+    Raises ValueError when the file cannot be read.
+    """
+    words = shipped_words(name) if path is None else _own_words(path)
+    return hashlib.sha256("\n".join(sorted({word.casefold() for word in words})).encode()).hexdigest()
 
 
 def _words(text: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 `models/weights.json` lists every weight: origin, revision, licence, and each file with its sha256 and size. What was
 not known when the list was written is null; `vivid weights --lock` fills it in on the first fetch. A weights folder
-(``VIVID_WEIGHTS``, else ``~/.cache/vivid/weights``) holds ``<name>/<file>``, or just ``<file>``; a `weights.json` in it
-replaces entries of the same names: a mirror with its own revisions, or what `vivid weights --lock` found.
+holds ``<name>/<file>``, or just ``<file>``; a `weights.json` in it replaces entries of the same names: a mirror with
+its own revisions, or what `vivid weights --lock` found. ``VIVID_WEIGHTS`` is looked at first, then the user's cache
+(``~/.cache/vivid/weights``); a weight is taken whole from one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -85,12 +86,25 @@ class Weights:
         return found[0]
 
 
-def weights_folder() -> Path:
-    """``VIVID_WEIGHTS``, else the user's cache."""
+def weights_folders() -> tuple[Path, ...]:
+    """Where weights are looked for, in order: ``VIVID_WEIGHTS`` where it is set, then the user's cache."""
     chosen = os.environ.get("VIVID_WEIGHTS")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return user_cache() / "weights"
+    mirror = (Path(chosen).expanduser().absolute(),) if chosen else ()
+    return (*mirror, user_cache() / "weights")
+
+
+def weights_folder() -> Path:
+    """Where weights are fetched to: the first folder that is looked at."""
+    return weights_folders()[0]
+
+
+def list_with(name: str, folders: Sequence[Path] | None = None) -> WeightsList:
+    """The list of the first folder that holds all of a weight; where none does, of the first that knows its name."""
+    lists = [WeightsList(folder) for folder in folders or weights_folders()]
+    for known in lists:
+        if name in known.entries and not known.missing(name):
+            return known
+    return next((known for known in lists if name in known.entries), lists[0])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from pydantic import BaseModel, Field, field_validator
 
-from manifests.masks import Mask
+from models.boxes import extent
 from models.coco import COCO_NAMES
 from models.discovery import BACKGROUND_TAG, ENTITY_TAG, DiscoverySettings, MotionDiscovery
 from models.motion_ranking import RankedThing, RankingSettings, rank_by_motion
@@ -44,7 +44,7 @@ _ERRORS_ONLY = 3
 class YoloxSettings(BaseModel, frozen=True, extra="forbid"):
     """Which network, and how its boxes become entities."""
 
-    weights: str = Field(default="yolox-nano", description="entry of the list of weights")
+    weights: str = Field(default="yolox-nano", description="entry in the list of weights")
     max_entities: int = Field(default=3, ge=1, le=80, description="entities handed on; each costs a propagation")
     ignored: tuple[str, ...] = Field(
         default=("bed", "dining table"),
@@ -92,7 +92,8 @@ class Yolox:
     _latest: tuple[bytes, _Scene] | None = None
 
     def __init__(self, settings: YoloxSettings, weights: Weights, placement: Placement) -> None:
-        self.settings = settings
+        """Raises WeightsError when the file is damaged or of another network."""
+        self._settings = settings
         self.info = ModelInfo(weights.name, weights.revision)
         self.discovery = MotionDiscovery(settings.discovery)
         self.lookahead = max(self.discovery.lookahead, 1 + max(settings.following.frames, default=0))
@@ -128,7 +129,7 @@ class Yolox:
 
     def _scene(self, frames: Sequence[Image]) -> _Scene:
         """The scene of these frames. The latest is kept, for a clip is tagged and detected in one go."""
-        digest = hashlib.sha256(f"{self.info} {self.settings.model_dump_json()}".encode())
+        digest = hashlib.sha256(f"{self.info} {self._settings.model_dump_json()}".encode())
         seen = frames[: self.lookahead]
         for frame in seen:
             digest.update(repr(frame.shape).encode() + np.ascontiguousarray(frame).data)
@@ -141,19 +142,19 @@ class Yolox:
 
     def _look(self, frames: Sequence[Image]) -> _Scene:
         nameless = self.discovery.detect([frames], [[ENTITY_TAG, BACKGROUND_TAG]])[0]
-        shown = [0, *(index for index in self.settings.following.frames if index < len(frames))]
+        shown = [0, *(index for index in self._settings.following.frames if index < len(frames))]
         looks = [self.find(frames[index]) for index in shown]
-        named = named_over_frames(looks, self.settings.following)
-        wanted = [thing for thing in named if thing.name not in self.settings.ignored]
-        things = with_riders(wanted, self.settings.riding)
-        saliency = self.settings.discovery.saliency
+        named = named_over_frames(looks, self._settings.following)
+        wanted = [thing for thing in named if thing.name not in self._settings.ignored]
+        things = with_riders(wanted, self._settings.riding)
+        saliency = self._settings.discovery.saliency
         small = [work_copy(frame, saliency.long_side) for frame in frames[: self.discovery.lookahead]]
         size = frames[0].shape[:2]
-        ranked = rank_by_motion(things, find_saliency(small, saliency).motion, size, self.settings.ranking)
-        entities = [_detection(entry, size) for entry in ranked[: self.settings.max_entities]]
+        ranked = rank_by_motion(things, find_saliency(small, saliency).motion, size, self._settings.ranking)
+        entities = [_detection(entry, size) for entry in ranked[: self._settings.max_entities]]
         regions = [detection for detection in nameless if detection.tag == BACKGROUND_TAG]
         background = self._apart(regions, [entry.thing.box for entry in ranked], small[0].shape[1] / size[1])
-        if not entities and self.settings.fallback:
+        if not entities and self._settings.fallback:
             entities = [detection for detection in nameless if detection.tag == ENTITY_TAG]
         return _Scene(entities, background)
 
@@ -162,19 +163,19 @@ class Yolox:
         picture, scale = letterbox(image, self._height, self._width)
         (output,) = self._session.run(None, {self._input: picture})
         boxes, scores = decode(np.asarray(output, np.float32)[0], self._height, self._width)
-        return things_in(boxes, scores, scale, (image.shape[0], image.shape[1]), self.settings.decoding)
+        return things_in(boxes, scores, scale, (image.shape[0], image.shape[1]), self._settings.decoding)
 
     def _apart(self, regions: Sequence[Detection], boxes: Sequence[Box], scale: float) -> list[Detection]:
         """The background without the named boxes, which may stand still and so be free to the eye of discovery."""
-        gap = self.settings.background_gap / scale
+        gap = self._settings.background_gap / scale
         found = []
         for region in regions:
             assert region.seed is not None, "the background is a finished mask"
             free = region.seed.copy()
             for x0, y0, x1, y1 in boxes:
                 free[max(0, int(y0 - gap)) : round(y1 + gap), max(0, int(x0 - gap)) : round(x1 + gap)] = False
-            if free.mean() >= self.settings.discovery.background.min_area:
-                found.append(Detection(_extent(free), region.tag, float(free.mean()), free, region.refine))
+            if free.mean() >= self._settings.discovery.background.min_area:
+                found.append(Detection(extent(free), region.tag, float(free.mean()), free, region.refine))
         return found
 
 
@@ -184,11 +185,6 @@ def _detection(ranked: RankedThing, size: tuple[int, ...]) -> Detection:
         soft = cv2.resize(ranked.seed.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
         seed = np.asarray(soft) > 0.5
     return Detection(thing.box, thing.name, thing.score, seed)
-
-
-def _extent(mask: Mask) -> Box:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _open(path: Path, placement: Placement) -> onnxruntime.InferenceSession:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from models.boxes import iou
 from models.coco import COCO_NAMES
-from models.named_things import NamedThing, iou
+from models.named_things import NamedThing
 from models.protocols import Image
 
 STRIDES = (8, 16, 32)

@@ -1,4 +1,7 @@
-"""What is looked at before any work starts: weights, devices, endpoints. A run that cannot end well never begins."""
+"""What is looked at before any work starts: weights, devices, endpoints. A run that cannot end well never begins.
+
+Only phases with work left are looked at: a finished dataset asks for nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from rich.console import Console
 
 from models.placement import cuda_devices, place
 from models.registry import ModelChoice, ModelResources, model_class, weights_of
-from models.weights import WeightsList, weights_folder
+from models.weights import list_with, weights_folders
 from pipeline.config import Config
 
 CPU_TIMES: dict[str, str | None] = {
@@ -50,12 +53,12 @@ def check_models(config: Config, phases: Sequence[str], console: Console, *, her
 
 
 def _check_presence(config: Config, phases: Sequence[str]) -> None:
-    known = WeightsList(weights_folder())
-    absent = [name for name in config.weights(phases) if known.missing(name)]
+    absent = [name for name in config.weights(phases) if list_with(name).missing(name)]
     if len(absent) > 1:
         raise ModelsNotReady(
             f"the weights {', '.join(absent)} are not on this machine (or not all of their files): fetch them with "
-            f"`vivid weights {' '.join(absent)}`, or name a mirror in VIVID_WEIGHTS; looked in {known.base}"
+            f"`vivid weights {' '.join(absent)}`, or name a mirror in VIVID_WEIGHTS; looked in "
+            + " and ".join(str(folder) for folder in weights_folders())
         )
 
 
@@ -63,7 +66,7 @@ def _check(where: str, choice: ModelChoice, resources: ModelResources, here: boo
     try:
         cls, weight = model_class(choice.name), weights_of(choice)
         if weight is not None:
-            WeightsList(weights_folder()).check(weight)
+            list_with(weight).check(weight)
             if here:
                 place(resources.device(choice.name))
         check = getattr(cls, "check", None)

@@ -35,6 +35,8 @@ MEDIUM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PR_SET_PDEATHSIG = 1
 LONGEST_MESSAGE = 500
 """Characters of an exception's text that reach the manifest; some libraries put whole arrays into it."""
+DEVICE_FAULTS = ("CUDA", "cuDNN", "CUBLAS")
+"""Words of errors after which a device's process cannot be trusted."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -107,7 +109,7 @@ def _failed(number: int | None, stage: str, error: Exception) -> Failed:
     log.debug("stage %s raised", stage, exc_info=error)
     # After a CUDA error other than out-of-memory every later call in the process fails too.
     text = f"{type(error).__name__}: {error}"
-    fatal = "CUDA" in text and "out of memory" not in text
+    fatal = any(mark in text for mark in DEVICE_FAULTS) and "out of memory" not in text
     if isinstance(error, StorageError):
         return Failed(number, stage, MEDIUM, str(error), fatal)
     if isinstance(error, OSError) and error.errno in MEDIUM_ERRORS:

@@ -13,7 +13,7 @@ from rich.console import Console
 from manifests.dataset import Dataset, NotADataset
 from manifests.lock import FolderLocked
 from manifests.storage import StorageError, open_store
-from pipeline import cli_train
+from pipeline import cli_latents, cli_train
 from pipeline.binding import ConfigMismatch, read_run
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.interrupt import Interrupted, listen
@@ -167,7 +167,9 @@ def weights_command(
     ] = False,
     list_only: Annotated[bool, typer.Option("--list", help="show the weights and fetch nothing")] = False,
 ) -> None:
-    """Fetch weights into the weights folder (VIVID_WEIGHTS, else the user's cache) and verify them."""
+    """Fetch weights and verify them. What is in VIVID_WEIGHTS or the user's cache stays there; the rest goes into the
+    former where it is set, else into the latter.
+    """
     from pipeline.weights_command import fetch_and_lock, weights_table
 
     wanted = list(names or ())
@@ -217,6 +219,7 @@ def demo_command(
 
 
 cli_train.register(app)
+cli_latents.register(app)
 
 
 def main() -> None:

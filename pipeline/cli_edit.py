@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,16 @@ from rich.console import Console
 
 from pipeline.compose_phase import DELETE_CAPTION
 from pipeline.config import Config, ConfigError, load_config, profiles
-from pipeline.editor_commands import Base, Guidance, Seed, Steps, load_editor, progress_bar, require_packages
+from pipeline.editor_commands import (
+    Base,
+    Guidance,
+    Seed,
+    Steps,
+    find_model,
+    load_editor,
+    progress_bar,
+    require_packages,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,21 +88,23 @@ def edit_command(
     if keyframe is not None and keyframe_only:
         raise ConfigError("--keyframe-only makes a keyframe and --keyframe takes one: use one after the other")
     require_packages()
-    from train.editing import DELETE_FEATHER, DRAW_FEATHER, edit_video
-    from train.text import TextEncoder
     from train.video_files import IMAGE_SUFFIXES, check_output, read_picture, read_video, write_picture, write_video
 
+    # What can be wrong is found before anything that takes long.
     one_picture = keyframe_only or video.suffix.lower() in IMAGE_SUFFIXES
     check_output(output, is_image=one_picture, lossless=lossless and not one_picture)
     _check_free(output, [file for file in (video, mask, keyframe) if file is not None], overwrite)
     console = Console(stderr=True)
     config = load_config(profile)
-
+    model = find_model(model, console)
     source = read_video(video)
     if keyframe is not None and len(source.frames) == 1:
         raise ConfigError(f"{video} has one frame, so there is nothing for a keyframe to spread to")
     first = read_picture(keyframe, source) if keyframe is not None else None
     region = _Region(source, mask, box, still)
+
+    from train.editing import DELETE_FEATHER, DRAW_FEATHER, edit_video
+    from train.text import TextEncoder
 
     if feather is None:
         feather = DELETE_FEATHER if delete else DRAW_FEATHER
@@ -118,6 +130,9 @@ def _check_free(output: Path, inputs: list[Path], overwrite: bool) -> None:
             raise ConfigError(f"the output {output} is the input; name another file")
     if output.is_dir():
         raise ConfigError(f"the output {output} is a folder; name a file in it")
+    parent = next(folder for folder in output.resolve().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ConfigError(f"the output {output} cannot be written: {parent} is no folder one may write into")
     if output.exists() and not overwrite:
         raise ConfigError(f"{output} exists already; name another file or add --overwrite")
 

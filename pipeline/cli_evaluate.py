@@ -12,7 +12,17 @@ from manifests.commits import RUN_FILE
 from manifests.storage import open_store
 from pipeline.compose_phase import DELETE_CAPTION
 from pipeline.config import ConfigError, read_settings
-from pipeline.editor_commands import Base, Guidance, Seed, Steps, load_editor, named, progress_bar, require_packages
+from pipeline.editor_commands import (
+    Base,
+    Guidance,
+    Seed,
+    Steps,
+    find_model,
+    load_editor,
+    named,
+    progress_bar,
+    require_packages,
+)
 from stages.windows import WindowSettings
 
 if TYPE_CHECKING:
@@ -47,6 +57,12 @@ def evaluate_command(
     steps: Steps = 50,
     guidance: Guidance = 6.0,
     seed: Seed = 0,
+    no_restore: Annotated[
+        bool,
+        typer.Option(
+            "--no-restore", help="judge what a model draws over the whole frame, as papers do; else its BP is always 0"
+        ),
+    ] = False,
     windows: Annotated[
         list[str] | None,
         typer.Option("--window", metavar="A=B", help="held-out windows, e.g. height=480; default: the first model's"),
@@ -58,27 +74,30 @@ def evaluate_command(
     caption. TC: mean cosine of consecutive frames' CLIP features, at the video's rate and at 7.5 fps.
     """
     require_packages()
+    console = Console(stderr=True)
+    folders = [(name, find_model(folder, console)) for name, folder in map(named, models or ())]
     from train.editors import CopyMasked, FrameInpainting, Identity, ModelEditor, ResultFolder, TemporalFill
     from train.evaluation import evaluate, planned
     from train.evaluation_report import EvaluationReport, markdown_table, problem_lines
     from train.triples import held_out_triples
 
-    console = Console(stderr=True)
     report = EvaluationReport(output)
-    clip, clip_name = (None, None) if no_clip else _clip()
     others = [ResultFolder(name, Path(folder)) for name, folder in map(named, results or ())]
     is_dataset = open_store(source).exists(RUN_FILE)
     sources = [] if is_dataset else _of_folder(source)
+    clip, clip_name = (None, None) if no_clip else _clip()
 
     editors: list[Editor] = [Identity(), CopyMasked(), FrameInpainting(), TemporalFill()]
     window: dict[str, Any] = {}
-    for name, folder in map(named, models or ()):
+    for name, folder in folders:
         # Without a feather, which would blend the original in: on held-out samples that is the answer.
-        pipeline, settings = load_editor(folder, base, console, steps=steps, guidance=guidance, feather=0)
+        pipeline, settings = load_editor(
+            folder, base, console, steps=steps, guidance=guidance, feather=0, restore=not no_restore
+        )
         window = window or {"height": settings.height, "width": settings.width, "frames": settings.frames}
         editors.append(ModelEditor(name, pipeline, settings, seed))
     editors += others
-    _check_names(editors)
+    names = _distinct_names(editors)
 
     if is_dataset:
         shape = read_settings(WindowSettings, None, windows or (), window)
@@ -89,14 +108,16 @@ def evaluate_command(
     notes.append(f"CLIP: {clip_name}" if clip_name else "without CLIP: TA and TC were not measured")
 
     scores = []
+    total = planned(sources, editors)
     try:
         with progress_bar("evaluate", console) as done:
             for score in evaluate(sources, editors, clip, report.on_edit):
                 scores.append(score)
-                done(len(scores) / planned(sources, editors))
+                done(len(scores) / total)
     finally:
         # An interrupted evaluation says what it has found.
-        left = planned(sources, editors) - len(scores)
+        left = total - len(scores)
+        scores.sort(key=lambda score: names.index(score.editor))
         if scores:
             report.write(scores, editors, [*notes, *([f"interrupted: {left} edits were not judged"] if left else [])])
     print(markdown_table(scores))
@@ -130,11 +151,12 @@ def _counted(sources: list[TripleSource]) -> str:
     return f"{len(sources) - deletions} samples to add or modify and {deletions} to delete,"
 
 
-def _check_names(editors: list[Editor]) -> None:
+def _distinct_names(editors: list[Editor]) -> list[str]:
     names = [editor.name for editor in editors]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two editors are called '{name}'; name them apart: --model NAME=FOLDER")
+    return names
 
 
 def _clip() -> tuple[Clip, str]:

@@ -45,17 +45,19 @@ def latents_command(
 ) -> None:
     """Encode windows and captions for `vivid train --latents NAME`. Run it again to go on, or after appending.
 
-    They lie in DATASET/latents/NAME; nothing is encoded twice. At 480×720 in bfloat16 a window of 49 frames takes
-    2.1 MiB and an image 0.17 MiB; a caption takes 8 KiB per token (T5-XXL). Each masked video (`masked_share`) takes as
-    much as its window, twice for videos, and there are up to six per track: all of them for three tracks are 36 times
-    the window's own bytes. So by default none is stored, and the trainer encodes the masked video itself.
+    They lie in DATASET/latents/NAME; nothing is encoded twice.
+
+    What it costs at 480×720 in bfloat16: 2.1 MiB per window of 49 frames, 0.16 MiB per image, 8 KiB per token of each
+    distinct caption (T5-XXL). A masked video (`masked_share`) takes as much as its window, twice for videos, and a clip
+    has six per track: for three tracks 36 times the window's own bytes. So by default none is stored, and the trainer
+    encodes the masked video itself.
     """
     _need_extra()
     from pipeline.latents import bound_settings, latents
     from train.latent_settings import LatentSettings
 
     bound_base, bound = bound_settings(dataset, name)
-    settings = read_settings(LatentSettings, config, sets or (), bound or {"windows": {"fixed": 2}})
+    settings = read_settings(LatentSettings, config, sets or (), bound or LatentSettings().model_dump(mode="json"))
     base = base or bound_base
     if base is None:
         raise ConfigError("name the CogVideoX base whose VAE and text encoder are used, with --base")

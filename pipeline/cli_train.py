@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.cli_edit import edit_command
 from pipeline.cli_evaluate import evaluate_command
 from pipeline.config import ConfigError, read_settings
-from pipeline.editor_commands import find_model, require_packages
+from pipeline.editor_commands import find_model, quieten_libraries, require_packages
 from pipeline.interrupt import Interrupted
 
 if TYPE_CHECKING:
@@ -57,14 +57,16 @@ def train_command(
     `accelerate launch -m pipeline.cli train …`.
     """
     require_packages()
-    from train.checkpoint import atomic_folder
+    console = Console(stderr=True)
+    base = None if base is None else find_model(base, console)
+    quieten_libraries()
+    from train.checkpoint import atomic_folder, read_config
     from train.editing import EditSettings
     from train.settings import TrainSettings
     from train.tiny_base import TINY_BASE_NOTICE, save_tiny_base
     from train.trainer import Diverged, Stopped, Trainer
     from train.validation import edit_held_out
 
-    console = Console(stderr=True)
     settings = read_settings(TrainSettings, config, sets or (), {} if base else TINY_SETTINGS)
     if base is None:
         console.print(TINY_BASE_NOTICE, style="yellow", highlight=False)
@@ -74,7 +76,6 @@ def train_command(
             with atomic_folder(folder) as partial:
                 save_tiny_base(partial)
         base = str(folder)
-    base = find_model(base, console)
     store = None
     if latents is not None:
         from train.latent_store import open_latents
@@ -99,7 +100,7 @@ def train_command(
         raise ConfigError(str(error)) from error
     if trainer.accelerator.is_main_process:
         loss = trainer.last_figures.get("loss")
-        print(f"{final}: {trainer.step} steps" + (f", last loss {loss:.4f}" if loss is not None else ""))
+        print(f"{final}: {read_config(final).step} steps" + (f", last loss {loss:.4f}" if loss is not None else ""))
 
 
 def _on_windows(settings: TrainSettings, windows: WindowSettings) -> TrainSettings:

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
 
 from models.placement import DeviceChoice
 from models.registry import NAMES as MODELS
-from models.registry import ModelChoice, weights_of
-from models.weights import WeightsError, WeightsList, weights_folder
+from models.registry import ModelChoice, full_settings, semantic_settings, weights_of
+from models.weights import WeightsError, list_with
 from pipeline.config_errors import sentence
 from pipeline.registry import stage_class, suggestion
-from pipeline.stage_models import choices, spell_out
+from pipeline.stage_models import OfModel, choices, spell_out
 from stages.donors import DonorSettings
 from stages.layout import LayoutSettings
 from stages.listing import ListingSettings
@@ -87,6 +87,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         default_factory=dict, description="device and number format per model name; `default` for all others"
     )
     pools: dict[str, tuple[Pool, ...]] = Field(description="pools of each phase; the chain of a phase is their stages")
+    _bound_weights: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Config:
@@ -102,7 +103,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
             if name not in used:
                 raise ValueError(f"stages: no pool runs a stage '{name}'; {suggestion(name, used)}")
         for name in sorted(used):
-            self.stage_settings(name)
+            self._semantic_settings(name)
         self._check_devices()
         self.weights()
         return self
@@ -130,9 +131,16 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 
     def stage_settings(self, name: str) -> dict[str, Any]:
         """All settings of a stage, defaults and those of its models included. Raises ValueError, one sentence."""
+        return self._spelt_out(name, full_settings)
+
+    def _semantic_settings(self, name: str) -> dict[str, Any]:
+        """Those that decide the data."""
+        return self._spelt_out(name, semantic_settings)
+
+    def _spelt_out(self, name: str, of_model: OfModel) -> dict[str, Any]:
         model, where = stage_class(name).Settings, f"stages.{name}"
         try:
-            return spell_out(model.model_validate(self.stages.get(name, {})), where)
+            return spell_out(model.model_validate(self.stages.get(name, {})), where, of_model)
         except ValidationError as error:
             raise ValueError(sentence(error, model, where)) from error
 
@@ -147,15 +155,29 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 
     def weights(self, phases: Sequence[str] = WORK_PHASES) -> dict[str, str]:
         """Revision of every weight that stages of these phases use, by name. Raises ValueError for an unknown one."""
-        known, revisions = WeightsList(weights_folder()), {}
+        revisions = {}
         for place, choice in self.models(phases).items():
             name = weights_of(choice)
             if name is not None:
                 try:
-                    revisions[name] = known.revision(name)
+                    revisions[name] = self._revision(name)
                 except WeightsError as error:
                     raise ValueError(f"{place}.settings.weights: {error}") from error
         return dict(sorted(revisions.items()))
+
+    def _revision(self, name: str) -> str:
+        known = list_with(name)
+        bound = self._bound_weights.get(name)
+        return bound if bound is not None and known.missing(name) else known.revision(name)
+
+    def bound_to(self, weights: Mapping[str, str]) -> Config:
+        """The same with a dataset's revisions of weights that are not on this machine: of those nothing is known here.
+
+        So a finished dataset is recognised where no weights are; what is there is compared as ever.
+        """
+        bound = self.model_copy(deep=True)
+        bound._bound_weights.update(weights)
+        return bound
 
     def semantic(self) -> dict[str, Any]:
         """What decides the data: every threshold, model, weight, codec, size, seed, and a version per stage."""
@@ -169,7 +191,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
             "donors": self.donors.model_dump(mode="json"),
             "chains": {
                 phase: [
-                    {"stage": name, "version": stage_class(name).version, "settings": self.stage_settings(name)}
+                    {"stage": name, "version": stage_class(name).version, "settings": self._semantic_settings(name)}
                     for name in self.chain(phase)
                 ]
                 for phase in WORK_PHASES

@@ -13,7 +13,7 @@ from typing import Any
 from manifests.statistics import format_table
 from models.placement import Dtype, Placement, cuda_devices, place
 from models.registry import ModelChoice, ModelResources, model_class, weights_of
-from models.weights import Weights, WeightsList, weights_folder
+from models.weights import Weights, list_with, weights_folders
 from pipeline.config import Config
 from pipeline.weights_command import size_text, weight_state
 
@@ -26,23 +26,27 @@ LIBRARIES = ("torch", "torchvision", "transformers", "timm", "onnxruntime", "dif
 
 def examine(config: Config) -> tuple[str, bool]:
     """A page for the terminal, and whether everything the profile requires is there."""
-    weights, resources = WeightsList(weights_folder()), ModelResources(devices=config.devices)
+    resources = ModelResources(devices=config.devices)
     rows, sound = [], True
     for where, choice in config.models().items():
-        cells, ready = _row(choice, weights, resources)
+        cells, ready = _row(choice, resources)
         rows.append((where.removeprefix("stages."), choice.name, *cells))
         sound = sound and ready
     columns = ("stage", "model", "weight", "state", "revision", "on disk", "device", "memory")
     machine = [f"{name:<10} {text}" for name, text in _machine()]
+    absent = [name for name in config.weights() if list_with(name).missing(name)]
+    if absent:
+        machine.append(f"{'to fetch':<10} vivid weights {' '.join(absent)}")
     verdict = f"profile {config.profile}: {'all there' if sound else 'not all there'}"
     return "\n".join((format_table(columns, rows), *machine, verdict)), sound
 
 
-def _row(choice: ModelChoice, weights: WeightsList, resources: ModelResources) -> tuple[list[str], bool]:
+def _row(choice: ModelChoice, resources: ModelResources) -> tuple[list[str], bool]:
     name = weights_of(choice)
     if name is None:
         state, ready = _service_state(choice)
         return ["", state, "", "", "", ""], ready
+    weights = list_with(name)
     state, ready = weight_state(weights, name)
     try:
         placement = place(resources.device(choice.name))
@@ -110,13 +114,13 @@ def _machine() -> list[tuple[str, str]]:
     import av
     import ray
 
-    ffmpeg = ", ".join(f"{name} {'.'.join(map(str, number))}" for name, number in sorted(av.library_versions.items()))
+    codecs = ".".join(str(number) for number in av.library_versions["libavcodec"])
     return [
-        ("weights", str(weights_folder())),
+        ("weights", ", then ".join(str(folder) for folder in weights_folders())),
         ("python", platform.python_version()),
         ("libraries", ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)),
         ("CUDA", _cuda()),
-        ("av", f"{av.__version__} ({ffmpeg})"),
+        ("av", f"{av.__version__} (libavcodec {codecs})"),
         ("ray", ray.__version__),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manifests.storage import open_store
-from models.weights import WeightsList, weights_folder
+from models.weights import list_with
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import read_run
 from pipeline.config import WORK_PHASES, Config, Pool, differences, semantic_hash
@@ -18,6 +18,8 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
     """A page for the terminal. Raises what listing the inputs raises."""
     store = open_store(out)
     document = read_run(store)
+    if document is not None:
+        config = config.bound_to(document["semantic"].get("weights", {}))
     listing = outside(list_sources(inputs, config.listing), store)
     lines = [f"profile {config.profile}, seed {config.seed}, configuration {semantic_hash(config.semantic())[:12]}"]
     for phase in WORK_PHASES:
@@ -52,8 +54,9 @@ def plan_text(inputs: Sequence[str], out: str, config: Config, options: Options)
 
 
 def _weight_lines(config: Config, options: Options) -> list[str]:
-    known, lines = WeightsList(weights_folder()), []
+    lines = []
     for name, revision in config.weights(options.phases).items():
+        known = list_with(name)
         missing = known.missing(name)
         state = f"missing: {', '.join(missing)} (see `vivid weights {name}`)" if missing else f"in {known.base}"
         lines.append(f"weights {name} {revision}: {state}")

@@ -5,10 +5,11 @@ Heavy imports stand inside the functions: `vivid shards` needs no torch.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,18 +42,23 @@ Seed = Annotated[int, typer.Option(min=0, help="equal seeds give equal results")
 Steps = Annotated[int, typer.Option(min=1, help="denoising steps per window; half as many take half as long")]
 Guidance = Annotated[float, typer.Option(min=1, help="how far to follow the prompt; 1 is off, at half the time")]
 
+PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate")
+
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def require_packages() -> None:
-    """Raise ConfigError unless the extra `train` is installed; keep its libraries quiet beside the progress bar."""
-    try:
-        import accelerate  # noqa: F401
-        import diffusers
-        import peft  # noqa: F401
-        import transformers
-    except ImportError as error:
-        raise ConfigError(f"{error.name or error} is not installed: {EXTRA}") from error
+    """Raise ConfigError unless the extra `train` is installed. Imports nothing: that takes seconds."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} is not installed: {EXTRA}")
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' own progress bars and advice away from ours."""
+    import diffusers
+    import transformers
+
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
@@ -63,7 +69,9 @@ def find_model(name: str, console: Console) -> str:
 
     Raises ConfigError (one sentence) for what is neither, such as a folder that is not there.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
+    with suppress(RuntimeError):  # of a user who is not known here
+        path = path.expanduser()
     if path.is_dir():
         return str(path.resolve())
     if path.exists():
@@ -79,11 +87,12 @@ def find_model(name: str, console: Console) -> str:
 
 
 def load_editor(
-    model: str, base: str | None, console: Console, **settings: Any
+    folder: str, base: str | None, console: Console, **settings: Any
 ) -> tuple[VividInpaintPipeline, EditSettings]:
     """An editor on the best device, in bfloat16 on a GPU, and edit settings with the size it was trained at.
 
-    Raises ConfigError or ValueError (one sentence) when the model, or the base it needs, cannot be used.
+    `folder` is what `find_model` gave, `base` what the user named; `settings` are those of `EditSettings`. Raises
+    ConfigError or ValueError (one sentence) when the model, or the base it needs, cannot be used.
     """
     import torch
 
@@ -92,7 +101,7 @@ def load_editor(
     from train.editing import EditSettings
     from train.inpaint_pipeline import VividInpaintPipeline
 
-    folder = find_model(model, console)
+    quieten_libraries()
     parts = find_components(folder, base=None if base is None else find_model(base, console))[0]
     if parts not in (folder, base):
         parts = find_model(parts, console)
@@ -103,6 +112,7 @@ def load_editor(
         folder, base=parts if is_checkpoint(folder) else None, dtype=dtype
     ).to(device)
     pipeline.set_progress_bar_config(disable=True)
+    size: dict[str, Any]
     if is_checkpoint(folder):
         trained = read_config(folder)
         size = {"height": trained.height, "width": trained.width, "frames": trained.num_frames}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from manifests.reasons import has_words, reason_words
+
 
 def funnel_text(summary: dict[str, Any]) -> str:
     """The funnel as lines: what there is at each level, then every reason something was left out."""
@@ -16,7 +18,7 @@ def funnel_text(summary: dict[str, Any]) -> str:
     if summary["rejects"]:
         lines.append("left out:")
         lines += [
-            f"  {row['count']:>6} {row['level']:<6} {row['state']:<8} {row['stage']}: {row['reason']}"
+            f"  {row['count']:>6} {row['level']:<6} {row['state']:<8} {row['stage']}: {_reason(row['reason'])}"
             for row in summary["rejects"]
         ]
     other = summary["other_tags"]
@@ -24,6 +26,11 @@ def funnel_text(summary: dict[str, Any]) -> str:
         words = ", ".join(f"{name} {count}" for name, count in other["most_frequent"].items())
         lines.append(f"tags of neither vocabulary: {other['total']} ({other['distinct']} words; most often {words})")
     return "\n".join(lines)
+
+
+def _reason(code: str) -> str:
+    """The code, which queries ask for, with its words."""
+    return f"{code} ({reason_words(code)})" if has_words(code) else code
 
 
 def _line(level: str, counts: dict[str, int]) -> str:

@@ -21,7 +21,7 @@ from manifests.summary import failed_ids, write_summary
 from models.placement import cuda_devices
 from models.registry import ModelResources
 from pipeline.annotate_phase import clip_items
-from pipeline.binding import bind, bind_roots
+from pipeline.binding import bind, bind_roots, read_run
 from pipeline.checks import check_models, on_this_machine
 from pipeline.config import Config, Pool
 from pipeline.donor_bank import banks_by_part, commit_bank
@@ -40,6 +40,7 @@ from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
 from pipeline.progress import PhaseProgress
 from pipeline.quiet import quiet_native_stderr
+from pipeline.work_left import phases_left
 from stages.listing import Listing, list_sources
 
 UNITS = {"ingest": "sources", "annotate": "clips", "compose": "clips"}
@@ -73,9 +74,11 @@ class Result:
 class Run:
     """Holds a folder's lock and drives the phases over it."""
 
-    def __init__(self, store: Store, config: Config, options: Options, console: Console, epoch: int) -> None:
+    def __init__(
+        self, store: Store, config: Config, options: Options, console: Console, epoch: int, models_checked: bool
+    ) -> None:
         self.store, self.config, self.options, self.console = store, config, options, console
-        self.epoch = epoch
+        self.epoch, self.models_checked = epoch, models_checked
         self.roots: dict[str, str] = {}
         self.models = ModelResources(devices=config.devices, revisions=config.weights())
         self.committed = 0
@@ -83,15 +86,23 @@ class Run:
 
     def take_sources(self, listing: Listing) -> None:
         """Commit what is new in the listing; name what has changed."""
-        if not listing.sources and not listing.refused and not listed_sources(self.store):
+        listed = listed_sources(self.store)
+        if not listing.sources and not listing.refused and not listed:
             raise RunError("no video or image found in the inputs")
-        for name in changed_sources(listed_sources(self.store), listing):
+        for name in changed_sources(listed, listing):
             self.console.print(
                 f"[yellow]{name} has changed since it was listed; its clips stay as they are "
                 "(use a new output folder for the new file)[/]",
                 highlight=False,
             )
         commit_listing(self.store, self.epoch, listing, self.config.ingest_slice, self.options.limit)
+
+    def check_models(self, more: bool) -> None:
+        """Check the models of the phases that have work left; `more`: sources or clips are about to be added."""
+        if self.models_checked:
+            return
+        left = phases_left(self.store, self.options.phases, more)
+        check_models(self.config, left, self.console, here=works_here(self.options))
 
     def phases(self) -> None:
         """Run the phases asked for, each as far as the one before is complete."""
@@ -166,12 +177,15 @@ class Run:
 def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:
     """The main job: sources in, shards and manifests out; only what is missing is done.
 
-    Raises ModelsNotReady before anything is written; RunError, FolderLocked, ConfigMismatch, StorageError (one sentence
+    Raises ModelsNotReady before anything is planned; RunError, FolderLocked, ConfigMismatch, StorageError (one sentence
     each). Interrupted passes through and leaves the folder resumable.
     """
 
     def plan(run: Run) -> None:
         listing = outside(list_sources(inputs, config.listing), run.store)
+        listed = listed_sources(run.store)
+        room = options.limit is None or len(listed) < options.limit
+        run.check_models(more=room and any(source.source_id not in listed for source in listing.sources))
         run.roots = bind_roots(run.store, listing.roots)
         run.take_sources(listing)
 
@@ -191,6 +205,7 @@ def retry(out: str, config: Config, options: Options, console: Console) -> Resul
     def plan(run: Run) -> None:
         run.roots = bind_roots(run.store, {})
         sources, clips = failed_ids(run.store)
+        run.check_models(more=bool(sources or clips))
         again = commit_retry_listing(run.store, run.epoch, sources, config.ingest_slice)
         again += commit_retry_layout(run.store, run.epoch, config.layout, clips)
         console.print(f"{again} failed records are tried again" if again else "nothing has failed", highlight=False)
@@ -200,11 +215,15 @@ def retry(out: str, config: Config, options: Options, console: Console) -> Resul
 
 def _run(out: str, config: Config, options: Options, console: Console, plan: Callable[[Run], None]) -> Result:
     start = time.monotonic()
-    here = options.local or on_this_machine(options.address)
-    check_models(config, options.phases, console, here=here)
     store = open_store(out)
+    document = read_run(store)
+    if document is None:
+        # All is to be done: what cannot work is said before the folder is made.
+        check_models(config, options.phases, console, here=works_here(options))
+    else:
+        config = config.bound_to(document["semantic"].get("weights", {}))
     with run_lock(store):
-        run = Run(store, config, options, console, bind(store, config, console))
+        run = Run(store, config, options, console, bind(store, config, console), models_checked=document is None)
         sweep(store)
         plan(run)
         try:
@@ -216,6 +235,11 @@ def _run(out: str, config: Config, options: Options, console: Console, plan: Cal
             # Also what a worker of a killed run may have left behind since the first sweep.
             sweep(store)
     return Result(run.committed, run.missing, summary, time.monotonic() - start)
+
+
+def works_here(options: Options) -> bool:
+    """Whether the work is done on this machine."""
+    return options.local or on_this_machine(options.address)
 
 
 def _stop_ray() -> None:

@@ -9,16 +9,19 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from manifests.statistics import format_table
-from models.weights import WeightsError, WeightsList, weights_folder
+from models.weights import WeightsError, WeightsList, list_with, weights_folders
 from models.weights_fetch import fetch_weight, lock_weight
 
 
 def fetch_and_lock(names: Sequence[str], lock: bool, console: Console) -> None:
-    """Fetch and verify weights; with `lock`, note what the list did not know of them. Raises ValueError."""
-    weights = WeightsList(weights_folder())
+    """Fetch and verify weights; with `lock`, note what the list did not know of them. Raises ValueError.
+
+    What is all there in any of the folders stays where it is; the rest goes into the first that knows its name.
+    """
     for name in names:
-        weights.entry(name)
+        list_with(name).entry(name)
     for name in dict.fromkeys(names):
+        weights = list_with(name)
         with _Bars(console) as bars:
             fetched = fetch_weight(weights, name, bars.report)
         learnt = lock_weight(weights, name) if lock else 0
@@ -58,10 +61,11 @@ class _Bars:
 
 def weights_table(names: Sequence[str]) -> str:
     """All weights of the list, or some, with what is there of them."""
-    weights = WeightsList(weights_folder())
-    rows = [_list_row(weights, name) for name in names or sorted(weights.entries)]
+    folders = weights_folders()
+    known = {name for folder in folders for name in WeightsList(folder).entries}
+    rows = [_list_row(list_with(name), name) for name in names or sorted(known)]
     table = format_table(("weight", "state", "revision", "on disk", "licence", "from"), rows)
-    return f"{weights.base}\n{table}"
+    return "\n".join((*map(str, folders), table))
 
 
 def _list_row(weights: WeightsList, name: str) -> tuple[str, ...]:

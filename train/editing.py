@@ -45,6 +45,10 @@ class EditSettings(BaseModel, frozen=True, extra="forbid"):
         description="pixels inside the mask over which the edit fades in; it shows the original through, so an edit "
         "that is compared with the truth must have none",
     )
+    restore: bool = Field(
+        default=True,
+        description="put the original back outside the mask; false shows what the model itself makes of the background",
+    )
 
     @field_validator("frames")
     @classmethod
@@ -142,7 +146,8 @@ def edit_video(
         on_progress: told the share done, 0..1, after every denoising step.
 
     Returns:
-        As many frames of the same size: equal to the original outside the masks, and to the keyframe inside the first.
+        As many frames of the same size: equal to the original outside the masks (unless `restore` is off), and to the
+        keyframe inside the first.
         Raises ValueError (one sentence) when nothing is masked, sizes differ, or the prompt is too long.
     """
     _check(frames, masks, keyframe)
@@ -172,7 +177,7 @@ def edit_video(
             first = drawn[-1]
         else:
             first = fit.put(edited[window.end - 1])
-    result = restore_unmasked(frames, edited, masks, settings.feather)
+    result = restore_unmasked(frames, edited, masks, settings.feather) if settings.restore else edited
     if keyframe is not None:
         result[0] = edited[0]
     return result
@@ -230,7 +235,7 @@ def _edit_window(
         callback_on_step_end=on_step,
     )[0][0]
     drawn = np.rint(np.asarray(video, np.float32) * 255).astype(np.uint8)
-    result = restore_unmasked(pictures, drawn, masks, 0)
+    result = restore_unmasked(pictures, drawn, masks, 0) if settings.restore else drawn
     if first is not None:
         result[0] = first
     return result

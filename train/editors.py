@@ -86,7 +86,8 @@ class ModelEditor:
 
     def __init__(self, name: str, pipeline: VividInpaintPipeline, settings: EditSettings, seed: int) -> None:
         self.name, self.pipeline, self.settings, self.seed = name, pipeline, settings, seed
-        self.says = f"a trained editor, {settings.steps} denoising steps, guidance {settings.guidance:g}"
+        outside = "restored outside the mask, so its BP is 0" if settings.restore else "not restored outside the mask"
+        self.says = f"a trained editor: {settings.steps} denoising steps, guidance {settings.guidance:g}, {outside}"
 
     def edit(self, triple: Triple) -> Video:
         return edit_video(self.pipeline, triple.frames, triple.masks, triple.caption, self.settings, seed=self.seed)

@@ -35,7 +35,7 @@ class EncodeCaptions(Stage[CaptionText]):
     def setup(self, context: Context) -> None:
         """Load T5. Raises ValueError when the base is not the one that the latents are bound to."""
         super().setup(context)
-        library_log.disable_progress_bar()
+        library_log.disable_progress_bar()  # type: ignore[no-untyped-call]
         placement = place(context.models.device(MODEL))
         self.encoder = load_text_encoder(
             checked_base(self.settings),

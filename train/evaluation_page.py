@@ -29,6 +29,7 @@ h1 { margin-bottom: .3rem; } h2 { margin-top: 2.2rem; border-bottom: 2px solid #
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
 th { background: #f3f3f3; } td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left; }
+td small { display: block; color: #666; white-space: nowrap; }
 tr.first td { border-top: 2px solid #bbb; } dt { font-weight: 600; } dd { margin: 0 0 .4rem 1.2rem; }
 section { margin: 1.4rem 0; } .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; width: 300px; } video { width: 300px; display: block; background: #000; }
@@ -110,9 +111,16 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     before = None
     for row in body:
         opening = '<tr class="first">' if row[0] != before else "<tr>"
-        lines.append(opening + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+        cells = [*map(escape, row[:2]), *map(_figure, row[2:])]
+        lines.append(opening + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         before = row[0]
     return f"<table>{''.join(lines)}</table>"
+
+
+def _figure(text: str) -> str:
+    """A figure with its interval, if it has one, small below the mean."""
+    mean, bracket, interval = text.partition(" (")
+    return f"{escape(mean)}<small>{escape(interval.rstrip(')'))}</small>" if bracket else escape(mean)
 
 
 def _terms(terms: Iterable[tuple[str, str]]) -> str:

@@ -32,17 +32,19 @@ MASK_COLOUR = (255, 0, 80)
 
 
 def table_rows(scores: Sequence[EditScore]) -> list[list[str]]:
-    """The table with its headings: a row per editor and task, mean and 95 % bootstrap interval of each metric."""
+    """The table with its headings: a row per task and editor, mean and 95 % bootstrap interval of each metric."""
     used = [key for key in COLUMNS if any(asdict(score)[key] is not None for score in scores)]
-    rows = [["editor", "task", *(COLUMNS[key][0] for key in used), "edits", "failed"]]
-    for editor, tasks in summarise_scores(scores).items():
-        own = [score for score in scores if score.editor == editor]
-        # One task alone is its own total.
-        for task, means in tasks.items() if len(tasks) > 2 else list(tasks.items())[:1]:
-            group = [score for score in own if task in (score.task, TOTAL)]
+    rows = [["task", "editor", *(COLUMNS[key][0] for key in used), "edits", "failed"]]
+    means = summarise_scores(scores)
+    for task in (*sorted({score.task for score in scores}), TOTAL):
+        for editor, tasks in means.items():
+            # One task alone is its own total.
+            if task not in tasks or (task == TOTAL and len(tasks) == 2):
+                continue
+            group = [score for score in scores if score.editor == editor and task in (score.task, TOTAL)]
             failed = sum(score.problem is not None for score in group)
-            cells = [_cell(means.get(key), COLUMNS[key][1]) for key in used]
-            rows.append([editor, task, *cells, str(len(group) - failed), str(failed)])
+            cells = [_cell(tasks[task].get(key), COLUMNS[key][1]) for key in used]
+            rows.append([task, editor, *cells, str(len(group) - failed), str(failed)])
     return rows
 
 

@@ -95,7 +95,7 @@ class StoredLatents:
             document = json.loads(store.read(RUN_FILE))
         except FileNotFoundError as error:
             raise ValueError(
-                f"there are no latents '{name}' in {dataset}; `vivid latents {dataset}` makes them"
+                f"there are no latents '{name}' in {dataset}; `vivid latents {dataset} --name {name}` makes them"
             ) from error
         self.settings = LatentSettings.model_validate(document["semantic"]["settings"])
         self.base = BaseIdentity.model_validate(document["semantic"]["base"])

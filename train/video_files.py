@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,8 @@ CRF = "16"
 """Rate factor of what is written: an edit should not look worse for its encoding."""
 AVAILABLE_SHARE = 0.4
 """Share of the free memory that a decoded video may take; editing needs as much again."""
+MP4_SOUND = ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac")
+"""Sound that is copied into an mp4 as it is. Cameras' PCM would fit too, but browsers do not play it there."""
 LIGHT = 127
 """Pixels of a mask file above this level are edited."""
 
@@ -133,16 +136,23 @@ def check_output(path: str | Path, *, is_image: bool, lossless: bool = False) ->
 def write_picture(path: str | Path, picture: Image) -> None:
     """Write a PNG, whole or not at all. Raises ValueError (one sentence) when it cannot be written."""
     check_output(path, is_image=True)
-    target = Path(path)
+    with _whole_file(Path(path)) as partial:
+        PIL.Image.fromarray(picture).save(partial, format="png")
+
+
+@contextmanager
+def _whole_file(target: Path) -> Iterator[Path]:
+    """A name to write under; the file gets its own name when the block ends, and vanishes when it fails."""
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(picture).save(partial, format="png")
+        yield partial
         partial.replace(target)
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_video(path: str | Path, frames: npt.NDArray[np.uint8], like: VideoFile, *, lossless: bool = False) -> None:
@@ -151,21 +161,14 @@ def write_video(path: str | Path, frames: npt.NDArray[np.uint8], like: VideoFile
     H.264 in mp4; `lossless`: FFV1 in mkv, every pixel as it is. The file appears whole or not at all. Raises ValueError
     (one sentence) when the name's ending does not fit or the file cannot be written.
     """
-    target = Path(path)
-    check_output(target, is_image=False, lossless=lossless)
+    check_output(path, is_image=False, lossless=lossless)
     if len(frames) != len(like.stamps):
         raise ValueError(f"{len(frames)} frames cannot take the time stamps of {len(like.stamps)}")
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(partial), "w", format="matroska" if lossless else "mp4") as container:
-            stream = _picture_stream(container, frames, like, lossless)
-            _write(container, stream, frames, like)
-        partial.replace(target)
-    except (OSError, av.FFmpegError) as error:
-        raise ValueError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    # Bit-exact: without a random name of the file in its header.
+    kind, options = "matroska" if lossless else "mp4", {"fflags": "+bitexact"}
+    with _whole_file(Path(path)) as partial, av.open(str(partial), "w", kind, options) as container:
+        stream = _picture_stream(container, frames, like, lossless)
+        _write(container, stream, frames, like)
 
 
 def _picture_stream(
@@ -221,13 +224,14 @@ def _moment(packet: Packet[AudioStream]) -> Fraction:
 
 
 def _sound(container: OutputContainer, source: InputContainer, like: VideoFile) -> Iterator[Packet[AudioStream]]:
-    """Packets of the first sound track: as they are, or as AAC where the container cannot hold them (PCM in mp4)."""
+    """Packets of the first sound track: as they are, or as AAC where players would not take them in an mp4."""
     if like.is_image or not source.streams.audio:
         return iter(())
     sound = source.streams.audio[0]
-    if sound.codec_context.name in container.supported_codecs:
+    if container.format.name != "mp4" or sound.codec_context.name in MP4_SOUND:
         return _copied(source, sound, container.add_stream_from_template(sound), like.start)
-    encoded = container.add_stream("aac", rate=sound.rate, layout=sound.layout.name)
+    # By their number: many files do not say which of its channels is where.
+    encoded = container.add_stream("aac", rate=sound.rate, layout="mono" if sound.channels == 1 else "stereo")
     return _encoded(source, sound, encoded, like.start)
 
 

@@ -28,7 +28,7 @@ class BaseSizes:
     head_dim: int = 32
     layers: int = 4
     text_features: int = 64
-    text_tokens: int = 32
+    text_tokens: int = 24
     seed: int = 0
 
 
@@ -79,7 +79,9 @@ def _text_encoder(vocabulary: int, sizes: BaseSizes) -> T5EncoderModel:
         pad_token_id=0,
         eos_token_id=1,
     )
-    return T5EncoderModel(config).eval()
+    encoder = T5EncoderModel(config)
+    encoder.train(False)
+    return encoder
 
 
 def _transformer(sizes: BaseSizes) -> CogVideoXTransformer3DModel:

@@ -101,7 +101,7 @@ def _background(kind: str, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         second = across > 0
     else:
         period = rng.uniform(20, 32)
-        angle = rng.integers(4) * np.pi / 4 if kind == "stripes" else 0.0
+        angle = float(rng.integers(4)) * np.pi / 4 if kind == "stripes" else 0.0
         shift = rng.uniform(0, period, 2)
         across = x * np.cos(angle) + y * np.sin(angle) + shift[0]
         second = across % period < period / 2

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKLCogVideoX
 from learn_clips import PAINT
+from learn_latents import read_whole
 from learn_train import WINDOWS
 from learn_vae import round_trip
 
 from manifests.dataset import Dataset
 from manifests.ids import draw_choice, draw_order
 from models.colour_names import oklab
-from stages.windows import WindowSettings
 from train.conditioning import to_model_range, to_pixels
+from train.data import SampleReader
 from train.editing import EditSettings, edit_video
 from train.editors import Editor
 from train.inpaint_pipeline import VividInpaintPipeline
 from train.metrics import masked_error
 from train.restoration import restore_unmasked
 from train.sample_table import Sample, SampleTable
-from train.triples import ADD_MODIFY, DELETE, Triple, read_samples
+from train.triples import ADD_MODIFY, DELETE, Triple
 
 Video = npt.NDArray[np.uint8]
 
@@ -40,6 +42,7 @@ class RoundTrip:
 
     name = "VAE round trip of the truth"
     tasks = (ADD_MODIFY, DELETE)
+    says = "what the VAE alone costs"
 
     def __init__(self, vae: AutoencoderKLCogVideoX) -> None:
         self.vae = vae
@@ -75,13 +78,12 @@ def edit_settings(guidance: float, steps: int) -> EditSettings:
 
 def deletions(url: str, split: str, count: int, seed: int) -> list[Triple]:
     """Deletions of a split, one per track."""
-    return list(read_samples(url, _one_per_track(url, split, DELETE, ("fixed",), count, seed), WINDOWS, seed))
+    return _triples(url, _one_per_track(url, split, DELETE, ("fixed",), count, seed))
 
 
 def coloured_things(url: str, split: str, count: int, seed: int) -> list[Triple]:
     """Things whose medium caption says red or blue, one per track."""
-    samples = _one_per_track(url, split, ADD_MODIFY, ("medium",), count, seed, words=tuple(SWAP))
-    return list(read_samples(url, samples, WINDOWS, seed))
+    return _triples(url, _one_per_track(url, split, ADD_MODIFY, ("medium",), count, seed, words=tuple(SWAP)))
 
 
 def swap_colours(
@@ -125,16 +127,21 @@ def errors(editor: Editor, triples: Sequence[Triple]) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def with_caption(triples: Sequence[Triple], caption: str) -> list[Triple]:
-    """The triples with another caption."""
-    return [replace(triple, caption=caption) for triple in triples]
-
-
-def load_editor(folder: str) -> VividInpaintPipeline:
+def load_editor(folder: Path) -> VividInpaintPipeline:
     """A quiet editor in float32."""
     pipeline = VividInpaintPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _triples(url: str, samples: Sequence[Sample]) -> list[Triple]:
+    reader, triples = SampleReader(url, WINDOWS, seed=0), []
+    for sample in samples:
+        example = read_whole(reader, sample)
+        assert example.frames is not None, "this reader has no stored latents"
+        frames = example.frames
+        triples.append(Triple(sample.sample_id, sample.task, frames, example.masks, sample.caption, 1.0, frames))
+    return triples
 
 
 def _one_per_track(

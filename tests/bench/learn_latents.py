@@ -53,7 +53,7 @@ def to_tensors(example: Example) -> tuple[Tensor, Tensor]:
     return to_model_range(example.frames).unsqueeze(0), to_mask(example.masks).unsqueeze(0)
 
 
-def videos_and_masks(url: str, windows: WindowSettings, split: str, masks_per_clip: int = 4) -> tuple[Tensor, Tensor]:
+def videos_and_masks(url: str, windows: WindowSettings, split: str, masks_per_clip: int = 2) -> tuple[Tensor, Tensor]:
     """Every clip of a split once, (N, 3, F, H, W), and some of its masks, (M, 1, F, H, W)."""
     reader, table = SampleReader(url, windows, seed=0), SampleTable(Dataset(url), split)
     rows: dict[str, list[Sample]] = {}

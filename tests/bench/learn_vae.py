@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKLCogVideoX
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,14 +18,14 @@ from train.conditioning import decode_latents, encode_video, mask_video
 CHANNELS = (8, 16, 32, 32)
 """Features of the levels from full size down: few where the picture is large, that is where the time goes."""
 CROP = 32
-"""Pixels of the squares it is trained on: the network is convolutional, and a quarter of the picture costs a quarter."""
+"""Pixels of the squares it is trained on: the network is convolutional, and a quarter of a picture costs a quarter."""
 
 
 @dataclass(frozen=True)
 class VaeTraining:
     """How long and how fast."""
 
-    image_steps: int = 1500
+    image_steps: int = 1800
     """First on single frames, which cost a ninth."""
     image_batch: int = 8
     steps: int = 250
@@ -74,10 +77,12 @@ def train_vae(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=0.05)
     generator = torch.Generator().manual_seed(settings.seed)
     for step in range(steps):
-        batch = _draw_batch(videos, masks, settings, generator, images=step < settings.image_steps)
-        posterior = vae.encode(batch).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator)
-        rebuilt = vae.decode(posterior.mean + posterior.std * noise).sample
+        images = step < settings.image_steps
+        batch = _draw_batch(videos, masks, settings, generator, images=images)
+        with single_frames(vae) if images else nullcontext():
+            posterior = vae.encode(batch).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator)
+            rebuilt = vae.decode(posterior.mean + posterior.std * noise).sample
         error = functional.l1_loss(rebuilt, batch)
         loss = error + functional.mse_loss(rebuilt, batch) + settings.kl * posterior.kl().mean()
         optimizer.zero_grad(set_to_none=True)
@@ -92,13 +97,40 @@ def train_vae(
     return vae
 
 
+@contextmanager
+def single_frames(vae: AutoencoderKLCogVideoX) -> Iterator[None]:
+    """Within the block the VAE takes single frames only, a third faster and with the same result.
+
+    A causal convolution sees a single frame repeated, which is a flat convolution with the kernel summed over time.
+    """
+    layers = [layer for layer in vae.modules() if isinstance(layer, CogVideoXCausalConv3d)]
+    for layer in layers:
+        layer.forward = partial(_flat_convolution, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _flat_convolution(
+    layer: CogVideoXCausalConv3d, inputs: Tensor, conv_cache: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    convolution = layer.conv
+    padding = (layer.height_pad, layer.width_pad)
+    flat = functional.conv2d(inputs[:, :, 0], convolution.weight.sum(2), convolution.bias, padding=padding)
+    return flat.unsqueeze(2), inputs
+
+
 @torch.no_grad()
 def round_trip(vae: AutoencoderKLCogVideoX, videos: Tensor) -> Tensor:
     """The videos (N, 3, F, H, W) encoded and decoded."""
     return decode_latents(vae, encode_video(vae, videos))
 
 
-def _draw_batch(videos: Tensor, masks: Tensor, settings: VaeTraining, generator: torch.Generator, *, images: bool) -> Tensor:
+def _draw_batch(
+    videos: Tensor, masks: Tensor, settings: VaeTraining, generator: torch.Generator, *, images: bool
+) -> Tensor:
     """Random videos or single frames, some with a hole, flipped, turned and cut to a random square."""
 
     def draw(limit: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +13,15 @@ from written_dataset import small_scenes, write_dataset
 
 from manifests.commits import RUN_FILE
 from manifests.dataset import Dataset
-from manifests.statistics import MAX_CELL, StatisticsSettings, format_table, histogram, round_step, statistics
+from manifests.statistics import (
+    MAX_CELL,
+    StatisticsSettings,
+    format_csv,
+    format_table,
+    histogram,
+    round_step,
+    statistics,
+)
 from manifests.storage import open_store
 
 
@@ -148,3 +158,12 @@ def test_wide_characters_take_two_columns():
     lines = format_table(["tag", "n"], [("犬", 1), ("dog", 2)]).splitlines()
     assert lines[2] == "犬   1"
     assert lines[3] == "dog  2"
+
+
+def test_csv_gives_cells_whole_and_reads_back():
+    long = 'A box, which moves.\nIt is "grey". ' * 9
+    text = format_csv(["caption", "score"], [(long, 1 / 3), (None, 7)])
+    assert text.startswith("caption,score\n")
+    assert text.endswith("\n,7\n")
+    assert list(csv.reader(io.StringIO(text)))[1:] == [[long, repr(1 / 3)], ["", "7"]]
+    assert format_csv(["id"], []) == "id\n"

@@ -40,13 +40,14 @@ class Thing:
 
 @dataclass
 class Scene:
-    """A clip to write; one frame makes it an image."""
+    """A clip to write; one frame makes it an image, of a source of `source_kind` (the clip's own kind by default)."""
 
     path: str
     frames: list[Image]
     split: str = "train"
     fps: float = FPS
     things: list[Thing] = field(default_factory=list)
+    source_kind: str | None = None
 
     @property
     def kind(self) -> str:
@@ -92,7 +93,9 @@ def write_dataset(store: Store, scenes: list[Scene], rejects: list[RejectRow], *
     for reject in rejects:
         by_phase.setdefault(reject.phase, []).append(reject)
     sources = PartWriter(store, "ingest", 0, 1)
-    rows = [_source(scene.path, scene.kind) for scene in scenes] + [_source(path, None) for path in failed]
+    rows = [_source(scene.path, scene.source_kind or scene.kind) for scene in scenes] + [
+        _source(path, None) for path in failed
+    ]
     sources.add_table("sources", SourceRow, rows)
     sources.add_table("rejects", RejectRow, by_phase.get("ingest", []))
     sources.commit({})

@@ -11,15 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-from PIL import Image as PillowImage  # noqa: E402
-from tiny_models.clip import save_tiny_clip  # noqa: E402
-from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer  # noqa: E402
+from PIL import Image as PillowImage
+from tiny_models.clip import save_tiny_clip
+from transformers import CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from models.clip import ClipScorer  # noqa: E402
-from models.placement import DeviceChoice  # noqa: E402
-from models.protocols import Image  # noqa: E402
-from models.registry import ModelChoice, ModelResources, make_model  # noqa: E402
-from models.weights import WeightsList  # noqa: E402
+from models.clip import ClipScorer
+from models.placement import DeviceChoice
+from models.protocols import Image
+from models.registry import ModelChoice, ModelResources, make_model
+from models.weights import WeightsList
 
 TEXTS = ["a dog", "a red car", "trees by the lake", "x", "a very long tail"]
 LONG = "a long caption of a dog that goes on and on and on and on and on and on until "
@@ -106,6 +106,28 @@ def test_the_files_are_those_that_the_list_of_weights_names(base: Path, tmp_path
     for file in listed:
         shutil.copy(base / name / file, tmp_path / name)
     assert scorer_in(tmp_path).score([noise(0)], ["a dog"]) == scorer_in(base).score([noise(0)], ["a dog"])
+
+
+def test_pictures_of_any_size_are_scored(base: Path) -> None:
+    scorer = scorer_in(base)
+    long = np.random.default_rng(0).integers(0, 256, (8, 1000, 3), np.uint8)
+    images = [np.zeros((1, 1, 3), np.uint8), np.full((8, 8, 3), 128, np.uint8), long, long.transpose(1, 0, 2)]
+    together = scorer.score(images, ["a dog", "", "a cat", "日本"])
+    assert all(0 <= score <= 100 for score in together)
+    np.testing.assert_allclose([scorer.score([long], ["a cat"])[0]], together[2:3], atol=1e-4)
+
+
+def test_a_picture_seen_backwards_is_taken(base: Path) -> None:
+    scorer, flipped = scorer_in(base), noise(0)[:, ::-1]
+    assert scorer.score([flipped], ["a dog"]) == scorer.score([flipped.copy()], ["a dog"])
+
+
+def test_scores_that_are_not_numbers_are_refused(base: Path) -> None:
+    scorer = scorer_in(base)
+    with torch.no_grad():
+        scorer._network.visual_projection.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"clip-vit-base-patch16 gives values that are not numbers"):
+        scorer.score([noise(0)], ["a dog"])
 
 
 def test_pairs_must_be_pairs_and_none_is_none(base: Path) -> None:

@@ -16,15 +16,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-from tiny_models.grounding_dino import save_parts, save_tiny_grounding_dino, tiny_network  # noqa: E402
-from transformers import BertTokenizer  # noqa: E402
+from tiny_models.grounding_dino import save_parts, save_tiny_grounding_dino, tiny_network
+from transformers import BertTokenizer
 
-from models.grounding_dino import GroundingDino  # noqa: E402
-from models.placement import DeviceChoice, Placement  # noqa: E402
-from models.pretrained import load_network, load_processor  # noqa: E402
-from models.protocols import Detection, Image  # noqa: E402
-from models.registry import ModelChoice, ModelResources, make_model  # noqa: E402
-from models.weights import Weights, WeightsError, WeightsList  # noqa: E402
+from models.grounding_dino import GroundingDino
+from models.placement import DeviceChoice, Placement
+from models.pretrained import load_network, load_processor
+from models.protocols import Detection, Image
+from models.registry import ModelChoice, ModelResources, make_model
+from models.weights import Weights, WeightsError, WeightsList
 
 HEIGHT, WIDTH = 64, 96
 TAGS = ["dog", "black swan", "red t-shirt", "car", "umbrella", "person"]
@@ -338,12 +338,24 @@ def test_a_tag_that_cannot_be_looked_for_is_refused(base: Path, tag: str, messag
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (8, 1000), (1000, 8)])
+def test_pictures_of_any_shape_are_taken(base: Path, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    flat, backwards = np.full_like(noise, 128), noise[:, ::-1]
+    found = detector_in(base, **EVERYTHING).detect([[flat], [backwards], [noise[:, ::-1].copy()]], [TAGS[:2]] * 3)
+    assert all(0 < len(one) <= QUERIES for one in found)
+    np.testing.assert_allclose(*([one.score for one in some] for some in found[1:]), atol=1e-5)
+    for one in (detection for detections in found for detection in detections):
+        assert 0 <= one.box[0] < one.box[2] <= size[1]
+        assert 0 <= one.box[1] < one.box[3] <= size[0]
+
+
 def test_scores_that_are_no_numbers_are_refused(base: Path) -> None:
     detector = detector_in(base)
     detector._network = copy.deepcopy(detector._network)
     with torch.no_grad():
         detector._network.model.text_projection.weight.fill_(float("nan"))
-    with pytest.raises(ValueError, match="gave scores that are no numbers"):
+    with pytest.raises(ValueError, match=r"grounding-dino-tiny gives values that are not numbers in torch\.float32"):
         detector.detect([[picture(0)]], [["dog"]])
 
 

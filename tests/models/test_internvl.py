@@ -28,11 +28,6 @@ NAME = "internvl3-2b-hf"
 CPU = Placement("cpu", "float32")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A folder of weights as VIVID_WEIGHTS names one."""

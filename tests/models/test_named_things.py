@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.coco import COCO_NAMES
-from models.named_things import FollowingSettings, NamedThing, RidingSettings, iou, named_over_frames, with_riders
+from models.named_things import FollowingSettings, NamedThing, RidingSettings, named_over_frames, with_riders
 from models.protocols import Box
 
 
@@ -103,9 +103,3 @@ def test_two_may_ride_one_and_a_rider_rides_one() -> None:
 def test_who_does_not_ride_stays_apart(box: Box, name: str, other: str) -> None:
     things = [thing(HORSE, **{other: 0.7}), thing(box, **{name: 0.9})]
     assert with_riders(things, RidingSettings()) == things
-
-
-def test_iou() -> None:
-    assert iou((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert iou((0, 0, 10, 10), (10, 10, 20, 20)) == 0
-    assert iou((5, 5, 5, 5), (5, 5, 5, 5)) == 0

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from models.placement import DeviceChoice, Placement, cuda_devices, place
+from models.placement import DeviceChoice, Placement, check_finite, cuda_devices, place
 
 
 @pytest.fixture
@@ -51,3 +51,10 @@ def test_without_torch_there_is_only_the_cpu(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     assert cuda_devices() == 0
     assert place(DeviceChoice()) == Placement("cpu", "float32")
+
+
+def test_output_that_is_not_numbers_is_refused() -> None:
+    check_finite([0.0, 1e30], "x", "float32")
+    for wrong in ([1.0, float("nan")], [[float("inf")]], float("nan")):
+        with pytest.raises(ValueError, match="x gives values that are not numbers in float16; choose another dtype"):
+            check_finite(wrong, "x", "float16")

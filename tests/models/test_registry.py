@@ -41,6 +41,17 @@ def test_a_mirror_of_another_revision_is_refused(tmp_path: Path, monkeypatch: py
         make_model(ModelChoice(name=STAND_IN), resources)
 
 
+def test_what_a_mirror_lacks_is_taken_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mirror(tmp_path / "vivid" / "weights", "cached")
+    monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path / "node"))
+    assert make_model(ModelChoice(name=STAND_IN)).words == ["cached"]
+    mirror(tmp_path / "head", "head")
+    assert make_model(ModelChoice(name=STAND_IN), ModelResources(tmp_path / "head")).words == ["head"]
+    mirror(tmp_path / "node", "node")
+    assert make_model(ModelChoice(name=STAND_IN), ModelResources(tmp_path / "head")).words == ["node"]
+
+
 def test_the_default_device_stands_for_all_others() -> None:
     resources = ModelResources(devices={"default": DeviceChoice(dtype="float16"), "ram": DeviceChoice(device="cpu")})
     assert resources.device("clip").dtype == "float16"

@@ -54,7 +54,7 @@ def test_it_says_which_weights_it_has(segmenter: Sam2Segmenter, weights: Weights
 
 
 def test_boxes_one_by_one_give_the_same_masks(segmenter: Sam2Segmenter, weights: Weights) -> None:
-    single = Sam2Segmenter(Sam2Settings(weights=weights.name, boxes_at_once=1), weights, CPU)
+    single = Sam2Segmenter(Sam2Settings(weights=weights.name, batch=1), weights, CPU)
     together = segmenter.segment(IMAGE, DETECTIONS)
     for one, other in zip(single.segment(IMAGE, DETECTIONS), together, strict=True):
         assert (one != other).mean() < 1e-3
@@ -112,6 +112,23 @@ def test_logits_are_enlarged_before_they_are_cut() -> None:
     logits = torch.tensor([[[[-1.0, 3.0]]]])
     (mask,) = full_size_masks(logits, (1, 8))
     assert mask.tolist() == [[False, False, False, True, True, True, True, True]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (8, 1000), (1000, 8)])
+def test_images_of_any_shape_are_taken(segmenter: Sam2Segmenter, size: tuple[int, int]) -> None:
+    for image in (np.full((*size, 3), 128, np.uint8), np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)):
+        boxes = [(0.0, 0.0, float(size[1]), float(size[0])), (0.0, 0.0, 0.0, 0.0)]
+        masks = segmenter.segment(image, [Detection(box, "thing", 0.5) for box in boxes])
+        assert [mask.shape for mask in masks] == [size] * 2
+
+
+def test_logits_that_are_not_numbers_are_refused() -> None:
+    logits = torch.zeros(2, 1, 4, 4)
+    assert not full_size_masks(logits, (8, 8))[1].any()
+    logits[1, 0, 2, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"SAM 2\.1 gives values that are not numbers in torch\.float32"):
+        full_size_masks(logits, (8, 8))
+    assert full_size_masks(logits[:0], (8, 8)) == []
 
 
 def test_half_precision_runs(weights: Weights) -> None:

@@ -113,7 +113,7 @@ def test_objects_do_not_touch_one_another(tracker: Sam2Tracker, tracked: list[li
 
 
 def test_more_objects_than_a_session_takes(tracked: list[list[Mask]], weights: Weights) -> None:
-    one_each = Sam2Tracker(Sam2TrackerSettings(weights=weights.name, max_objects=1), weights, CPU)
+    one_each = Sam2Tracker(Sam2TrackerSettings(weights=weights.name, batch=1), weights, CPU)
     assert disagreement(list(one_each.track(FRAMES, FIRST)), tracked) < 2e-3
 
 

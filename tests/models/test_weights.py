@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from models.registry import NAMES
-from models.weights import WEIGHTS_FILE, Weights, WeightsError, WeightsList, weights_folder
+from models.weights import (
+    WEIGHTS_FILE,
+    Weights,
+    WeightsError,
+    WeightsList,
+    list_with,
+    weights_folder,
+    weights_folders,
+)
 
 CONTENT = b"parameters"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -134,11 +142,30 @@ def test_a_broken_list_is_one_sentence(tmp_path: Path, text: str, message: str) 
 
 
 def test_the_folder_is_the_one_the_user_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
-    assert weights_folder() == tmp_path
-    monkeypatch.delenv("VIVID_WEIGHTS")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert weights_folder() == tmp_path / "cache" / "vivid" / "weights"
+    cache = tmp_path / "cache" / "vivid" / "weights"
+    assert weights_folders() == (cache,)
+    assert weights_folder() == cache
+    monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
+    assert weights_folders() == (tmp_path, cache)
+    assert weights_folder() == tmp_path
+
+
+def test_a_weight_is_taken_whole_from_the_first_folder_that_has_it(tmp_path: Path) -> None:
+    folders = [tmp_path / "mirror", tmp_path / "cache"]
+    for folder in folders:
+        listed(folder, {"a.dat": {}, "b.dat": {}})
+    assert list_with("net", folders).base == folders[0]
+    put(folders[0], "net/a.dat")
+    put(folders[1], "net/a.dat")
+    assert list_with("net", folders).base == folders[0], "neither has all"
+    put(folders[1], "net/b.dat")
+    assert list_with("net", folders).find("net").folder == folders[1] / "net"
+    put(folders[0], "b.dat")
+    assert list_with("net", folders).base == folders[0]
+    (folders[0] / WEIGHTS_FILE).unlink()
+    assert list_with("net", folders).base == folders[1], "the first does not know the name"
+    assert list_with("yolox-nano", folders).base == folders[0]
 
 
 # --- checking ---

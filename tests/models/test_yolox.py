@@ -15,9 +15,9 @@ pytest.importorskip("onnxruntime", reason="the extra `lite` is not installed")
 from tiny_models.yolox import save_tiny_yolox, tiny_yolox
 
 from manifests.masks import iou as mask_iou
+from models.boxes import area, iou
 from models.coco import COCO_NAMES
 from models.grabcut import GrabCutSegmenter, GrabCutSettings
-from models.named_things import area, iou
 from models.placement import Placement
 from models.protocols import Image
 from models.weights import Weights, WeightsError

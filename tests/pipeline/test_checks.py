@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from stand_in_network import SERVICE, STAND_IN
-from tiny_dataset import CONFIG, vivid, write_clip, write_config
+from tiny_dataset import CONFIG, data_files, vivid, write_clip, write_config
 
 from models.weights import WEIGHTS_FILE
 from pipeline import checks
@@ -28,6 +29,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "net" / "words.txt").write_text("joy rush")
     write_list(folder, {"words.txt": {"size": 8}})
     monkeypatch.setenv("VIVID_WEIGHTS", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
 
@@ -74,7 +76,7 @@ def test_a_wrong_weight_is_told_by_size_and_by_hash(mirror: Path) -> None:
     assert "has the sha256" in refusal(config())
 
 
-def test_several_missing_weights_are_named_at_once(mirror: Path) -> None:
+def test_several_missing_weights_are_named_at_once(mirror: Path, tmp_path: Path) -> None:
     document = json.loads((mirror / WEIGHTS_FILE).read_text())
     document |= {"other": {"files": {"a": {}}}, "third": {"files": {"a": {}}}}
     (mirror / WEIGHTS_FILE).write_text(json.dumps(document))
@@ -89,6 +91,16 @@ def test_several_missing_weights_are_named_at_once(mirror: Path) -> None:
     )
     assert "the weights other, third are not on this machine" in text
     assert "`vivid weights other third`" in text
+    assert text.endswith(f"looked in {mirror} and {tmp_path / 'cache' / 'vivid' / 'weights'}")
+
+
+def test_a_weight_in_the_cache_will_do(mirror: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "vivid" / "weights"
+    cache.parent.mkdir(parents=True)
+    mirror.rename(cache)
+    assert check(config()) == ""
+    (cache / "net" / "words.txt").write_text("joy rust!")
+    assert f"{cache / 'net' / 'words.txt'} has 9 bytes, not 8" in refusal(config())
 
 
 def test_a_device_that_is_not_there_counts_only_here(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +159,46 @@ def test_no_run_begins_without_its_weight(mirror: Path, tmp_path: Path) -> None:
     assert summary["other_tags"]["most_frequent"] == {"joy": 1, "rush": 1}
     assert json.loads((out / "run.json").read_text())["semantic"]["weights"] == {"net": "unknown-unlocked"}
 
-    (mirror / "net" / "words.txt").write_text("other words")
+    # Finished: what made it need not be there any more.
+    (mirror / "net" / "words.txt").rename(tmp_path / "kept.txt")
+    before = data_files(out)
+    result = vivid(*command)
+    assert result.returncode == 0, result.stderr
+    assert "nothing to do" in result.stdout
     result = vivid("retry", out, "--local")
+    assert result.returncode == 0, result.stderr
+    assert "nothing has failed" in result.stderr
+
+    # With more to do it must be, and be right, before anything is planned.
+    write_clip(tmp_path / "in" / "more.mp4", 2)
+    result = vivid(*command)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "the weight 'net' is not on this machine" in result.stderr
+    (mirror / "net" / "words.txt").write_text("other words")
+    result = vivid(*command)
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
     assert "has 11 bytes, not 8" in result.stderr
+    assert len(list((out / "commits" / "listing").iterdir())) == 1
+    assert data_files(out) == before
+
+
+def test_a_finished_dataset_is_recognised_without_its_mirror(mirror: Path, tmp_path: Path) -> None:
+    """The mirror's list, too, is gone: of another revision of the weight nothing is known here."""
+    write_list(mirror, {"words.txt": {"sha256": hashlib.sha256(b"joy rush").hexdigest()}})
+    write_clip(tmp_path / "in" / "clip.mp4", 1)
+    stages = {**CONFIG["stages"], "tag": {"tagger": {"name": STAND_IN}}}
+    settings = write_config(tmp_path / "tiny.yaml", {"stages": stages})
+    command = ("shards", tmp_path / "in", "--out", tmp_path / "out", "--config", settings, "--local")
+    assert vivid(*command).returncode == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_list(elsewhere, {"words.txt": {}})
+    result = vivid(*command, environment={"VIVID_WEIGHTS": str(elsewhere)})
+    assert result.returncode == 0, result.stderr
+    assert "nothing to do" in result.stdout
+    # Here it is, and another: that is another dataset.
+    (elsewhere / "net").mkdir()
+    (elsewhere / "net" / "words.txt").write_text("joy rush")
+    result = vivid(*command, environment={"VIVID_WEIGHTS": str(elsewhere)})
+    assert result.returncode == 1
+    assert 'weights.net: "unknown-' in result.stderr

@@ -12,6 +12,9 @@ import yaml
 from pydantic import BaseModel
 from stand_in_network import STAND_IN
 
+from models.registry import NAMES as MODELS
+from models.registry import model_class
+from models.vocabulary import shipped_words
 from pipeline.config import (
     WORK_PHASES,
     Config,
@@ -339,8 +342,6 @@ def test_the_name_of_the_profile_and_spelled_out_defaults_leave_the_hash() -> No
 )
 def test_what_decides_the_data_changes_the_hash(path: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "stages.tag.tagger.name":
-        from models.registry import NAMES as MODELS
-
         monkeypatch.setitem(MODELS, value, MODELS["motion_discovery"])
     before = Config.model_validate(profile_document()).semantic()
     document = profile_document()
@@ -443,6 +444,130 @@ def test_the_revisions_of_weights_are_part_of_what_the_data_are(
 def test_an_unknown_weight_is_refused() -> None:
     text = refusal("cpu", f"stages.tag.tagger={{name: '{STAND_IN}', settings: {{weights: yolox-nan}}}}")
     assert "stages.tag.tagger.settings.weights: there is no weight 'yolox-nan'; did you mean 'yolox-nano'?" in text
+
+
+def test_of_weights_that_are_not_here_the_datasets_revision_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
+    (tmp_path / "weights.json").write_text(json.dumps({"net": {"revision": "v2", "files": {"a": {}}}}))
+    config = load_config("cpu", [f"stages.tag.tagger.name={STAND_IN}"])
+    bound = config.bound_to({"net": "v1-unlocked", "another": "v3"})
+    assert bound.weights() == {"net": "v1-unlocked"}
+    assert config.weights() == {"net": "v2-unlocked"}
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "a").write_text("a")
+    assert bound.weights() == {"net": "v2-unlocked"}
+
+
+NETWORKS = {
+    "tag.tagger": "ram",
+    "detect.detector": "grounding_dino",
+    "segment.segmenter": "sam2",
+    "propagate.tracker": "sam2_tracker",
+    "measure.flow": "raft",
+    "paste.flow": "raft",
+    "caption.captioner": "internvl",
+    "score.scorer": "clip",
+}
+SERVER = {"url": "http://localhost:8000/v1", "model": "m"}
+
+
+def vivid_hash(place: str = "", settings: Document | None = None, name: str | None = None) -> str:
+    """Hash of the profile `vivid`, with settings of the model at a place."""
+    stage, _, field = place.partition(".")
+    choice = {"name": name or NETWORKS.get(place), "settings": settings or {}}
+    overrides = [f"stages.{stage}.{field}={json.dumps(choice)}"] if place else []
+    return semantic_hash(load_config("vivid", overrides).semantic())
+
+
+def test_sizes_of_batches_do_not_change_the_data() -> None:
+    pytest.importorskip("torch")
+    assert {f"stages.{place}" for place in NETWORKS} == set(load_config("vivid").models())
+    usual = vivid_hash()
+    for place, name in NETWORKS.items():
+        settings = dict.fromkeys(model_class(name).operational, 3)
+        assert settings, name
+        changed = load_config("vivid", [f"stages.{place}.settings={json.dumps(settings)}"])
+        stage, _, field = place.partition(".")
+        assert settings.items() <= changed.stage_settings(stage)[field]["settings"].items(), "workers are told"
+        assert vivid_hash(place, settings) == usual, place
+
+
+@pytest.mark.parametrize(
+    ("place", "settings"),
+    [
+        ("tag.tagger", {"max_tags": 29}),
+        ("detect.detector", {"text_tokens": 255}),
+        ("segment.segmenter", {"multimask": True}),
+        ("propagate.tracker", {"backend": "sam2"}),
+        ("measure.flow", {"updates": 11}),
+        ("caption.captioner", {"prompt": {"side": 447}}),
+        ("caption.captioner", {"max_new_tokens": 321}),
+    ],
+)
+def test_what_a_network_does_changes_the_hash(place: str, settings: Document) -> None:
+    pytest.importorskip("torch")
+    assert vivid_hash(place, settings) != vivid_hash()
+
+
+def test_where_and_how_patiently_a_server_is_asked_does_not_change_the_data() -> None:
+    def asked(**settings: Any) -> str:
+        choice = {"name": "openai_captioner", "settings": {**SERVER, **settings}}
+        return semantic_hash(load_config("cpu", [f"stages.caption.captioner={json.dumps(choice)}"]).semantic())
+
+    operational = {
+        "url": "https://elsewhere/v1",
+        "key_env": "KEY",
+        "timeout_s": 1.5,
+        "connect_timeout_s": 1.5,
+        "concurrency": 3,
+        "attempts": 3,
+        "first_wait_s": 0.5,
+        "longest_wait_s": 5.5,
+    }
+    for name, value in operational.items():
+        assert asked(**{name: value}) == asked(), name
+    semantic = {"model": "n", "prompt": {"hint": False}, "max_tokens": 511, "extra_body": {"temperature": 1}}
+    for name, value in semantic.items():
+        assert asked(**{name: value}) != asked(), name
+    settings = model_class("openai_captioner").Settings
+    assert {*operational, *semantic} == set(settings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_operational_settings_are_settings(name: str) -> None:
+    if name == "yolox":
+        pytest.importorskip("onnxruntime")
+    elif name not in ("motion_discovery", "grabcut", "colour_tracker", "attributes", "lucas_kanade"):
+        pytest.importorskip("torch")
+    cls = model_class(name)
+    assert getattr(cls, "operational", frozenset()) <= set(cls.Settings.model_fields)
+
+
+def test_the_words_of_a_vocabulary_count_and_not_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    shipped = "\n".join(shipped_words("entities"))
+    own, copy = tmp_path / "own.txt", tmp_path / "copy.txt"
+    own.write_text(shipped)
+    copy.write_text("# another rule\n" + "\n".join(reversed(shipped.upper().splitlines())))
+    assert vivid_hash("tag.tagger", {"entities": str(own)}) == vivid_hash()
+    assert vivid_hash("tag.tagger", {"entities": str(copy)}) == vivid_hash()
+    own.write_text(shipped.partition("\n")[2])
+    assert vivid_hash("tag.tagger", {"entities": str(own)}) != vivid_hash()
+    before = vivid_hash()
+    monkeypatch.setattr("models.vocabulary.shipped_words", lambda name: ["dog", name])
+    assert vivid_hash() != before
+
+
+def test_a_vocabulary_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    text = refusal("vivid", f"stages.tag.tagger.settings.background={tmp_path / 'gone.txt'}")
+    assert "stages.tag.tagger" in text
+    assert "the vocabulary " in text
+    assert "gone.txt cannot be read" in text
 
 
 def test_devices_do_not_change_the_data() -> None:

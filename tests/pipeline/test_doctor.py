@@ -32,6 +32,7 @@ def write_safetensors(path: Path, **tensors: tuple[str, list[int]]) -> Path:
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files = {"words.txt": {"size": 3}, "net.safetensors": {}}
     (tmp_path / WEIGHTS_FILE).write_text(json.dumps({"net": {"revision": "v1", "files": files}}))
     write_safetensors(tmp_path / "net" / "net.safetensors", weight=("F32", [512, 1024]), ids=("I64", [131072]))
@@ -75,6 +76,7 @@ def test_what_is_not_as_it_should_be(mirror: Path, spoil, state: str) -> None:
     lines, sound = page()
     assert state in row(lines, "tag.tagger")
     assert "+ work" not in row(lines, "tag.tagger")
+    assert ("to fetch   vivid weights net" in lines) == state.startswith("missing")
     assert lines[-1] == "profile cpu: not all there"
     assert not sound
 

@@ -38,10 +38,15 @@ def test_the_funnel_adds_up_each_level_and_then_names_what_is_left_out() -> None
         "tracks        12  (entity 12)",
         "samples      240  (add_modify 180, delete 60)",
         "left out:",
-        "       2 source failed   ingest: unreadable",
-        "      30 sample filtered augment: mask_too_large",
+        "       2 source failed   ingest: unreadable (cannot be read)",
+        "      30 sample filtered augment: mask_too_large (this mask variant covers too much)",
     ]
     assert funnel_text(summary(samples={})).splitlines()[-1] == "samples        0"
+
+
+def test_a_reason_of_a_stage_of_ones_own_stands_as_it_is() -> None:
+    own = reject(1, "clip", "filtered", "my_stage", "too_blue")
+    assert funnel_text(summary(own)).splitlines()[-1] == "       1 clip   filtered my_stage: too_blue"
 
 
 def test_the_last_line_says_what_is_there_and_what_the_run_did() -> None:

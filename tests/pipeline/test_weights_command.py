@@ -24,6 +24,7 @@ def server() -> Iterator[WeightServer]:
 @pytest.fixture
 def folder(server: WeightServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VIVID_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files = {"words.txt": {"url": f"{server.url}/words.txt"}}
     (tmp_path / WEIGHTS_FILE).write_text(json.dumps({"net": {"revision": "v1", "files": files}}))
     return tmp_path
@@ -45,6 +46,28 @@ def test_the_weights_of_a_configuration_are_fetched_and_locked(server: WeightSer
     assert result.returncode == 1
     assert "is not the one in the list" in result.stderr
     assert listed()["net"].split()[1:3] == ["wrong", "content"]
+
+
+def test_what_is_in_the_cache_is_not_fetched_again(
+    server: WeightServer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    monkeypatch.setenv("VIVID_WEIGHTS", str(mirror))
+    cache = tmp_path / "cache" / "vivid" / "weights"
+    (cache / "net").mkdir(parents=True)
+    (folder / WEIGHTS_FILE).rename(cache / WEIGHTS_FILE)
+    (cache / "net" / "words.txt").write_text("joy rush")
+    result = vivid("weights", "net")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "net v1-unlocked: all there; verified; 1 file unlocked\n"
+    assert server.paths_asked() == []
+    assert "present" in listed()["net"]
+    # The mirror is where the rest goes.
+    mirror.mkdir()
+    (cache / WEIGHTS_FILE).rename(mirror / WEIGHTS_FILE)
+    (cache / "net" / "words.txt").unlink()
+    assert vivid("weights", "net").returncode == 0
+    assert (mirror / "net" / "words.txt").read_text() == "joy rush"
 
 
 def listed() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""An InternVL of a hundred thousand parameters, random or taught one answer, in the files of a real "-hf" checkpoint."""
+"""An InternVL of 140 thousand parameters, random or taught one answer, in the files of a real "-hf" checkpoint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHAT_TEMPLATE = (
 TAUGHT = {
     "short": "a small thing",
     "medium": "a small thing with a soft outline",
-    "long": "The small thing has a soft outline and many colours. It stays near the middle. Its shade changes as it moves.",
+    "long": "The small thing has a soft outline and many colours. It stays near the middle. Its shade changes often.",
 }
 """The answer of a network that was taught to talk, whatever it is shown."""
 STEPS, RATE = 30, 0.01

@@ -10,7 +10,7 @@ from pathlib import Path
 from models.weights import WEIGHTS_FILE
 from tiny_models.clip import save_tiny_clip
 from tiny_models.grounding_dino import save_tiny_grounding_dino
-from tiny_models.internvl import save_tiny_internvl
+from tiny_models.internvl import save_talking_internvl, save_tiny_internvl
 from tiny_models.raft import save_tiny_raft
 from tiny_models.ram import save_tiny_ram
 from tiny_models.sam2 import save_tiny_sam2
@@ -25,10 +25,11 @@ BUILDERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def save_tiny_mirror(base: Path) -> Path:
-    """Fill the folder (VIVID_WEIGHTS for a run) and return it."""
+def save_tiny_mirror(base: Path, *, talking: bool = False) -> Path:
+    """Fill the folder (VIVID_WEIGHTS for a run) and return it; `talking` has a captioner that was taught an answer."""
+    builders = {**BUILDERS, "internvl3-2b-hf": save_talking_internvl} if talking else BUILDERS
     entries = {}
-    for name, save in BUILDERS.items():
+    for name, save in builders.items():
         (base / name).mkdir(parents=True)
         save(base / name)
         files = sorted(path for path in (base / name).rglob("*") if path.is_file())

@@ -4,12 +4,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import media_files
 import numpy as np
 import pytest
 from media_files import moving_frames
 
 from stages.media import ClipWriter, MediaSettings, encode_image
-from train.video_files import read_masks, read_picture, read_video, write_video
+from train.video_files import read_masks, read_picture, read_video, write_picture, write_video
 
 
 @pytest.fixture
@@ -103,8 +104,119 @@ def test_masks_that_do_not_fit_are_one_sentence(clip: Path, tmp_path: Path) -> N
     short = write_odd(tmp_path / "short.mkv", [0, 40, 80, 120], (height, width))
     with pytest.raises(ValueError, match="has 4 frames, and the video has 10"):
         read_masks(short, video)
-    with pytest.raises(ValueError, match="is not one picture of"):
+    with pytest.raises(ValueError, match="has 10 frames, and it must be one picture"):
         read_picture(clip, video)
+    with pytest.raises(ValueError, match=rf"keyframe .* is {width - 2}×{height}, and the video is {width}×{height}"):
+        read_picture(tmp_path / "small.png", video)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac"])
+def test_sound_stays_beside_its_pictures(tmp_path: Path, codec: str) -> None:
+    """Pictures that begin 0.3 s after the sound file, whose tone begins at 0.1 s; PCM becomes AAC."""
+    source = write_with_tone(tmp_path / "in.mkv", codec, first_picture=300)
+    video = read_video(source)
+    assert onset(source) == pytest.approx(-0.2, abs=0.02)
+    write_video(tmp_path / "out.mp4", video.frames, video)
+    assert onset(tmp_path / "out.mp4") == pytest.approx(-0.2, abs=0.02)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        kinds = [packet.stream.type for packet in container.demux() if packet.size]
+    assert kinds.index("audio") < kinds.index("video") < len(kinds) - kinds[::-1].index("audio") - 1, "side by side"
+    write_video(tmp_path / "out.mkv", video.frames, video, lossless=True)
+    assert onset(tmp_path / "out.mkv") == pytest.approx(-0.2, abs=0.02)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.audio[0].codec_context.name == codec, "any sound fits into mkv as it is"
+
+
+def onset(path: Path) -> float:
+    """Seconds from the first picture to the first sound that is heard."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            loud = np.flatnonzero(
+                np.abs(frame.to_ndarray().astype(float).ravel()) > (0.1 if frame.format.is_planar else 3000)
+            )
+            if len(loud):
+                heard = frame.time + loud[0] / frame.sample_rate
+                break
+    with av.open(str(path)) as container:
+        return heard - next(container.decode(video=0)).time
+
+
+def write_with_tone(path: Path, codec: str, first_picture: int) -> Path:
+    """Ten pictures from `first_picture` ms on, and one second of sound from 0, a tone from 0.1 s on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        tone = container.add_stream(codec, rate=16000, layout="mono")
+        wave = (8000 * np.sin(np.arange(16000) / 8)).astype(np.int16)[None]
+        wave[:, :1600] = 0
+        for start in range(0, 16000, 1600):
+            piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1600]), "s16", "mono")
+            piece.sample_rate, piece.pts, piece.time_base = 16000, start, Fraction(1, 16000)
+            container.mux(tone.encode(piece))
+        container.mux(tone.encode(None))
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = first_picture + 40 * index, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_turned_videos_are_upright(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = (250, 20, 20)
+    video = read_video(media_files.write_video(tmp_path / "turned.mp4", [picture] * 3, rotation=90))
+    assert video.frames.shape == (3, 64, 48, 3)
+    assert video.frames[0, 10, 40, 0] > 150, "what was at the top left is at the top right after a clockwise turn"
+    assert video.frames[0, 10, 5, 0] < 50
+
+
+def test_colours_survive_decoding_and_encoding(tmp_path: Path) -> None:
+    """Strong colours at a size where an untagged video is BT.709 and at one where it is BT.601."""
+    for height, width in ((72, 96), (720, 960)):
+        picture = np.zeros((height, width, 3), np.uint8)
+        for place, colour in enumerate([(220, 30, 30), (30, 200, 40), (40, 40, 220)]):
+            picture[:, place * width // 3 : (place + 1) * width // 3] = colour
+        like = read_video(media_files.write_video(tmp_path / "in.mkv", [picture] * 2, codec="ffv1", pix_fmt="bgr0"))
+        assert np.array_equal(like.frames[0], picture)
+        write_video(tmp_path / "out.mp4", like.frames, like)
+        again = read_video(tmp_path / "out.mp4").frames[0].astype(int)
+        assert np.abs(again - picture)[:, :: width // 6].max() < 6
+
+
+def test_pixels_that_are_no_squares_stay_so(tmp_path: Path) -> None:
+    frames = moving_frames(3)
+    video = read_video(media_files.write_video(tmp_path / "in.mp4", frames, pixel_aspect=Fraction(4, 3)))
+    write_video(tmp_path / "out.mp4", video.frames, video)
+    assert read_video(tmp_path / "out.mp4").pixel_aspect == Fraction(4, 3)
+
+
+def test_a_video_of_one_frame_is_no_image(tmp_path: Path) -> None:
+    video = read_video(media_files.write_video(tmp_path / "one.mp4", moving_frames(1)))
+    assert not video.is_image
+    write_video(tmp_path / "out.mp4", video.frames, video)
+    assert len(read_video(tmp_path / "out.mp4").frames) == 1
+
+
+def test_a_cut_off_video_is_used_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = media_files.write_video(tmp_path / "cut.mkv", moving_frames(30), codec_options={"g": "5"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    frames = read_video(path).frames
+    assert 3 < len(frames) < 30
+
+
+def test_pictures_are_written_whole(tmp_path: Path) -> None:
+    picture = moving_frames(1)[0]
+    write_picture(tmp_path / "new" / "one.png", picture)
+    assert np.array_equal(read_video(tmp_path / "new" / "one.png").frames[0], picture)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.png"]
+    with pytest.raises(ValueError, match=r"must end with \.png for a picture"):
+        write_picture(tmp_path / "one.jpg", picture)
+    with pytest.raises(ValueError, match="cannot write"):
+        write_picture(tmp_path / "new" / "one.png" / "two.png", picture)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", b"\0" * 5000])
