@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 
@@ -27,7 +28,7 @@ from manifests.gallery_pictures import (
 )
 from manifests.ids import ID_HEX_DIGITS, VARIANT_CODES
 from manifests.masks import Mask, MaskTrack
-from manifests.reasons import share_statistic
+from manifests.reasons import reason_words, share_statistic
 from manifests.records import ClipRow, RejectRow, TrackRow
 
 _TAKEN_AS_IMAGE = "1 frame taken as an image: a drawn share of the video clips joins the images"
@@ -99,7 +100,9 @@ class ClipCard:
             label = f"Masked picture x ⊙ (1 − m) for {self._shown.names[entities[0].track_id]}"
             image = masked_out(self._large, self._mask_track(entities[0]).mask(0))
             figures.append(self._album.figure(self._name("masked"), image, label))
-        return _row("What was found", [], figures, "three")
+        tracks = Counter(reject.reason for reject in self._shown.dropped.values() if reject.level == "track")
+        notes = [f"Left out: {reason_words(reason)}{_times(count)}." for reason, count in tracks.items()]
+        return _row("What was found", notes, figures, "three")
 
     def _entity(self, track: TrackRow, colour: Colour) -> Iterable[Html]:
         yield _row(self._title(track, colour), self._facts(track), [_captions(track)], "text")
@@ -193,7 +196,7 @@ class ClipCard:
 
 def _lender_label(lender: Lender) -> Html:
     when = f" at {lender.start_s:.1f} s" if lender.start_s else ""
-    return joined([f"from “{lender.name}” in", element("br"), element("small", lender.file + when)])
+    return joined([f"from “{lender.name}”", element("br"), element("small", lender.file + when)])
 
 
 def _why(reject: RejectRow) -> str:
@@ -268,6 +271,10 @@ def _captions(track: TrackRow) -> Html:
 
 def _variant_name(variant: str) -> str:
     return variant.replace("_", " + ")
+
+
+def _times(count: int) -> str:
+    return f" ({count} ×)" if count > 1 else ""
 
 
 def _plural(count: int, noun: str) -> str:

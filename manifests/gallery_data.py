@@ -93,7 +93,7 @@ class ShownClip:
     """A clip of the contact sheet with all its rows.
 
     `source` is its file's path, `from_video` whether that file is a video; `names` are those of its entities by track
-    id; `dropped`: rejected variants by ``track_id-<variant code>``.
+    id; `dropped`: its rejected tracks and variants by id, a variant's being ``track_id-<variant code>``.
     """
 
     clip: ClipRow
@@ -166,7 +166,7 @@ class GalleryData:
         clips = self._rows(ClipRow, "clips", chosen, "kind DESC, part, position")
         tracks = self._rows(TrackRow, "tracks", chosen, "track_id")
         samples = self._rows(SampleRow, "samples", chosen, "sample_id")
-        dropped = self._dropped_variants(chosen)
+        dropped = self._dropped(chosen)
         self._open([*chosen, *(track.donor_track_id[:ID_HEX_DIGITS] for track in tracks if track.donor_track_id)])
         sources = {clip.source_id for clip in clips}
         paths, videos = self._origins.paths(sources), self._videos(sources)
@@ -239,8 +239,11 @@ class GalleryData:
     def _rejects(self, sql: str, parameters: list[Any]) -> list[RejectRow]:
         return _as_rows(RejectRow, self._db.sql(sql, params=parameters))
 
-    def _dropped_variants(self, clips: Iterable[str]) -> dict[str, RejectRow]:
-        sql = "SELECT * FROM rejects WHERE level = 'sample' AND id[:16] IN (SELECT unnest(?::VARCHAR[])) ORDER BY id"
+    def _dropped(self, clips: Iterable[str]) -> dict[str, RejectRow]:
+        sql = (
+            "SELECT * FROM rejects WHERE level IN ('track', 'sample') AND id[:16] IN (SELECT unnest(?::VARCHAR[])) "
+            "ORDER BY id"
+        )
         return {row.id: row for row in self._rejects(sql, [sorted(clips)])}
 
     def _open(self, clips: Iterable[str]) -> None:

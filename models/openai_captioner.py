@@ -98,7 +98,7 @@ class OpenAICaptioner:
             except EndpointError as error:
                 if not error.passing or attempt >= self._settings.attempts:
                     times = f", after {attempt} attempts" if attempt > 1 else ""
-                    return NoCaptions(ENDPOINT, f"{error}{times}")
+                    return NoCaptions(ENDPOINT, f"{error}{times}", passing=True)
                 time.sleep(wait_s(self._settings, wanted.view, attempt, error.retry_after_s))
             attempt += 1
 

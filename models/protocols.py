@@ -147,10 +147,14 @@ class Captions:
 
 @dataclass(frozen=True)
 class NoCaptions:
-    """The captioner has no answer: a short code, and one sentence for a person."""
+    """The captioner has no answer: a short code, and one sentence for a person.
+
+    `passing`: the fault is not the entity's (a server is down), and asking again another time may help.
+    """
 
     reason: str
     message: str
+    passing: bool = False
 
 
 class Captioner(Protocol):

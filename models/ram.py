@@ -6,7 +6,6 @@ this project's choice (`models.vocabulary`).
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from models.batching import Batches
-from models.placement import Placement
+from models.checkpoint_files import read_tensors
+from models.placement import Placement, check_finite
 from models.protocols import Image, ModelInfo, Tag, Tags
 from models.ram_network import IMAGE_SIZE, RamNetwork, ram_network
 from models.vocabulary import Vocabularies, vocabulary_digest
@@ -52,7 +52,7 @@ class RamSettings(BaseModel, frozen=True, extra="forbid"):
         description="at most so many entities, so many background tags and so many others of a clip, best first; "
         "a long list makes the detector slow",
     )
-    batch_size: int = Field(default=16, ge=1, description="frames at a time; halved when the GPU's memory is too small")
+    batch: int = Field(default=16, ge=1, description="frames at a time; halved when the GPU's memory is too small")
     entities: Path | None = Field(
         default=None, description="file with the tags that are entities, one a line; null: models/vocabulary"
     )
@@ -96,9 +96,10 @@ class RamTagger:
 
     Settings = RamSettings
     batched = True
-    operational = frozenset({"batch_size"})
+    operational = frozenset({"batch"})
 
     def __init__(self, settings: RamSettings, weights: Weights, placement: Placement) -> None:
+        """Raises WeightsError when a file is damaged or not RAM's, ValueError for a vocabulary of other tags."""
         self.info = ModelInfo(weights.name, weights.revision)
         self._max_tags = settings.max_tags
         self._tag_list = TagList.read(weights.file("ram_tag_list.txt"), weights.file("ram_tag_list_threshold.txt"))
@@ -106,7 +107,7 @@ class RamTagger:
         self._vocabularies = Vocabularies.load(self._tag_list.tags, settings.entities, settings.background)
         self._device, self._dtype = torch.device(placement.device), getattr(torch, placement.dtype)
         self._network = _network(weights, len(self._tag_list.tags)).to(self._device, self._dtype)
-        self._batches = Batches(settings.batch_size)
+        self._batches = Batches(settings.batch)
 
     @classmethod
     def contents(cls, settings: RamSettings) -> dict[str, str]:
@@ -128,8 +129,7 @@ class RamTagger:
         with torch.inference_mode():
             images = normalised(frames, self._device).to(self._dtype)
             scores: npt.NDArray[np.float32] = self._network(images).float().sigmoid().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise ValueError(f"RAM gives scores that are not numbers in {self._dtype}; choose another dtype for it")
+        check_finite(scores, self.info.name, self._dtype)
         return list(scores)
 
     def _tags(self, scores: Scores) -> Tags:
@@ -158,25 +158,11 @@ def normalised(frames: Sequence[Image], device: torch.device) -> Tensor:
 
 def _network(weights: Weights, tags: int) -> RamNetwork:
     path = weights.file(".pth")
+    state = read_tensors(path, under="model")
     try:
-        return ram_network(_read(path), tags)
+        return ram_network(state, tags)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The state dict of an official checkpoint. Raises ValueError when the file is broken or holds anything else."""
-    try:
-        # Mapped, not read: two thirds of RAM's 5.6 GB are parts for training. Only the zip format can be mapped.
-        document = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:
-        # Depending on where it is damaged, torch raises half a dozen kinds of errors of many lines.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"the checkpoint cannot be read, it may be damaged: {reason}") from error
-    state = document.get("model") if isinstance(document, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError("this is no RAM checkpoint, it has no tensors under 'model'")
-    return state
 
 
 def _lines(path: Path) -> list[str]:

@@ -120,19 +120,20 @@ def inspect_command(
         str | None,
         typer.Option(help="a query over the views sources, clips, tracks, samples, rejects; prints the rows"),
     ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="with --sql: the rows as CSV, whole and unrounded")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the summary and statistics as JSON")] = False,
     max_clips: Annotated[int, typer.Option(min=1, help="clips on the contact sheet")] = 60,
 ) -> None:
     """Look at a dataset: the funnel, a SQL query, and the contact sheet in OUT/gallery/index.html."""
     from manifests.gallery import write_gallery
-    from manifests.statistics import format_table, statistics
+    from manifests.statistics import format_csv, format_table, statistics
     from manifests.summary import summarise
     from stages.augment import apply_variant
     from stages.media import decode_clip
 
     dataset = Dataset(folder)
     if sql is not None:
-        print(format_table(*dataset.query(sql)))
+        print((format_csv if as_csv else format_table)(*dataset.query(sql)), end="" if as_csv else "\n")
         return
     if as_json:
         print(json.dumps({"summary": summarise(dataset), "statistics": statistics(dataset)}, indent=1))

@@ -14,7 +14,7 @@ from pipeline.editor_commands import EXTRA
 from pipeline.run import Options
 
 if TYPE_CHECKING:
-    from pipeline.latents import LatentsResult
+    from pipeline.latents_run import LatentsResult
 
 INCOMPLETE = 3
 
@@ -53,7 +53,7 @@ def latents_command(
     encodes the masked video itself.
     """
     _need_extra()
-    from pipeline.latents import bound_settings, latents
+    from pipeline.latents_run import bound_settings, latents
     from train.latent_settings import LatentSettings
 
     bound_base, bound = bound_settings(dataset, name)

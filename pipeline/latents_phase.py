@@ -7,6 +7,7 @@ are appended bring only captions that are new, and no part depends on which othe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 from manifests.commits import Commit, PartWriter, read_commit, read_rows
@@ -42,16 +43,14 @@ class LatentsPhase:
             scratch = store.scratch()
             with TarWriter(scratch) as tar:
                 for record in kept:
-                    rows += [
-                        _latent_row(record, one, _move(tar, _name(record, one), one.file)) for one in record.encoded
-                    ]
+                    members = [_move(tar, _name(record, one), one.file) for one in record.encoded]
+                    rows += map(_latent_row, repeat(record), record.encoded, members)
             writer.add_file(scratch, "latents.tar", "clips", "part", ".tar")
         writer.add_table("latents", LatentRow, rows, folder="index")
         _add_rejects(writer, item, records)
         masked = sum(row.track_id is not None for row in rows)
-        return writer.commit({**state_counts(records), "windows": len(rows) - masked, "masked": masked}, item.seconds)[
-            0
-        ]
+        counts = {**state_counts(records), "windows": len(rows) - masked, "masked": masked}
+        return writer.commit(counts, item.seconds)[0]
 
 
 class CaptionsPhase:

@@ -25,7 +25,10 @@ class CaptionSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Caption(Stage[ClipWork]):
-    """Captions each entity track; one the captioner has no words for is left out, with its sentence."""
+    """Captions each entity track; one the captioner has no words for is left out, with its sentence.
+
+    Where the captioner itself is out of order the clip fails, so that `vivid retry` takes it again.
+    """
 
     name = "caption"
     reads = ("frames", "tracks")
@@ -45,7 +48,11 @@ class Caption(Stage[ClipWork]):
         entities = [(record, track) for record in records for track in record.of_role("entity")]
         views = [self._view(record, track) for record, track in entities]
         for (record, track), view, answer in zip(entities, views, self.captioner.caption(views), strict=True):
-            if isinstance(answer, NoCaptions):
+            if isinstance(answer, NoCaptions) and answer.passing:
+                if not record.dropped:
+                    record.reject(record.id, "clip", self.name, answer.reason, answer.message, state="failed")
+                    record.dropped = True
+            elif isinstance(answer, NoCaptions):
                 record.reject(view.key, "track", self.name, answer.reason, answer.message, state="failed")
                 record.tracks.remove(track)
             else:

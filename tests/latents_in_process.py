@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline import pool
 from pipeline.child import SeededRecords, Setup
 from pipeline.host import Outcome
-from pipeline.latents import LatentsResult, latents
+from pipeline.latents_run import LatentsResult, latents
 from pipeline.registry import make_stage
 from pipeline.run import Options
 from stages.stage import Record

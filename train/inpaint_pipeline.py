@@ -82,7 +82,7 @@ class VividInpaintPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):  # type
 
     _optional_components = ["tokenizer", "text_encoder"]  # noqa: RUF012 (diffusers reads it so)
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012
-    model_cpu_offload_seq = "text_encoder->vae->transformer->vae"
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
 
     def __init__(
         self,

@@ -48,8 +48,13 @@ class CaptionCache:
         """(B, max_tokens, features) of the captions; stored embeddings are taken as they are."""
         if self._empty is None:
             self._empty = self.encoder.encode_empty().float().cpu()
-        rows = [row if row is not None else self._embedding(c) for c, row in zip(captions, stored, strict=True)]
+        rows = [self._row(caption, row, self._empty) for caption, row in zip(captions, stored, strict=True)]
         return assemble_text([row.to(self._empty.dtype) for row in rows], self._empty)
+
+    def _row(self, caption: str, stored: Tensor | None, empty: Tensor) -> Tensor:
+        if caption == EMPTY_PROMPT:
+            return empty
+        return stored if stored is not None else self._embedding(caption)
 
     def _embedding(self, caption: str) -> Tensor:
         if caption not in self._known:

@@ -16,30 +16,40 @@ from train.mixing import Slot
 from train.sample_table import Sample, SampleTable
 
 
+class _MasksOnly:
+    """A LatentStore that claims to have everything, so that its reader decodes no frames."""
+
+    def find(self, sample: Sample, window: Window, kive: bool) -> Stored:
+        return Stored(latents=torch.empty(0), masked_latents=torch.empty(0))
+
+
 class MemoryLatents:
     """A LatentStore for clips of which each is one window (`fixed` windows as long as the clip)."""
 
     def __init__(self, url: str, windows: WindowSettings, vae: AutoencoderKLCogVideoX) -> None:
         self.vae = vae
-        self._reader = SampleReader(url, windows, seed=0)
-        self._clips: dict[str, Tensor] = {}
+        self._clips_reader = SampleReader(url, windows, seed=0)
+        self._masks_reader = SampleReader(url, windows, seed=0, latents=_MasksOnly())
+        self._clips: dict[str, tuple[Tensor, Tensor]] = {}
         self._masked: dict[tuple[str, str, bool], Tensor] = {}
 
     def find(self, sample: Sample, window: Window, kive: bool) -> Stored:
         """Both latents of the sample; no text."""
+        if sample.clip_id not in self._clips:
+            video, _ = to_tensors(read_whole(self._clips_reader, sample))
+            self._clips[sample.clip_id] = video, encode_video(self.vae, video)[0]
+        video, latents = self._clips[sample.clip_id]
         key = (sample.track_id, sample.mask_variant, kive)
         if key not in self._masked:
-            example = read_whole(self._reader, sample)
+            example = read_whole(self._masks_reader, sample)
             if example.window != window:
                 raise ValueError(f"the clip of {sample.sample_id} is longer than one window")
-            video, mask = to_tensors(example)
+            mask = to_mask(example.masks).unsqueeze(0)
             masked = mask_video(video, mask)
             if kive:
                 masked, _ = set_keyframe(masked, mask, video[:, :, 0])
             self._masked[key] = encode_masked_video(self.vae, masked)[0]
-            if sample.clip_id not in self._clips:
-                self._clips[sample.clip_id] = encode_video(self.vae, video)[0]
-        return Stored(latents=self._clips[sample.clip_id], masked_latents=self._masked[key])
+        return Stored(latents=latents, masked_latents=self._masked[key])
 
 
 def read_whole(reader: SampleReader, sample: Sample) -> Example:

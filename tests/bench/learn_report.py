@@ -15,6 +15,7 @@ from learn_judge import (
     Swap,
     coloured_things,
     deletions,
+    drawn_colour,
     edit_settings,
     errors,
     load_editor,
@@ -149,6 +150,9 @@ def _colour_table(run: LearnRun, pipeline: VividInpaintPipeline, guidance: float
         right = _mean([float(a == d) for a, d in zip(asked, drawn, strict=True)])
         wrong = _mean([float(d in ("red", "blue") and a != d) for a, d in zip(asked, drawn, strict=True)])
         table.rows.append((text, len(swaps), right, wrong, 1 - right - wrong))
+    rebuilt = [drawn_colour(RoundTrip(run.vae).edit(triple), triple.masks) for triple in triples]
+    seen = [colour == swap.own for colour, swap in zip(rebuilt, swaps, strict=True)]
+    table.notes.append(f"of the true things {np.mean(seen):.0%} have their colour after a round trip through the VAE")
     follows = _mean([float(swap.follows) for swap in swaps])
     table.targets.append(Target("share whose colour goes with both captions", follows, FOLLOWED))
     table.notes.append(

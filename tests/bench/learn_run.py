@@ -46,7 +46,7 @@ FULL_SIZE = BenchSize()
 SMALL_SIZE = BenchSize(
     first=replace(FIRST, clips=16),
     other=replace(OTHER, clips=12),
-    vae=VaeTraining(image_steps=20, image_batch=2, steps=4, batch=1),
+    vae=VaeTraining(image_steps=30, image_batch=2, steps=4, batch=1),
     base=BaseSizes(heads=2, head_dim=16, layers=1),
     steps=10,
     batch=4,

@@ -72,29 +72,43 @@ def train_vae(
     """
     vae = new_vae(videos.shape[-1], settings.seed)
     vae.train()
-    steps = settings.image_steps + settings.steps
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=0.05)
     generator = torch.Generator().manual_seed(settings.seed)
-    for step in range(steps):
-        images = step < settings.image_steps
-        batch = _draw_batch(videos, masks, settings, generator, images=images)
-        with single_frames(vae) if images else nullcontext():
-            posterior = vae.encode(batch).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator)
-            rebuilt = vae.decode(posterior.mean + posterior.std * noise).sample
-        error = functional.l1_loss(rebuilt, batch)
-        loss = error + functional.mse_loss(rebuilt, batch) + settings.kl * posterior.kl().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        on_step(step, float(error.detach()))
+    first = 0
+    for images, steps in ((True, settings.image_steps), (False, settings.steps)):
+        optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=0.05)
+        for step in range(first, first + steps):
+            batch = _draw_batch(videos, masks, settings, generator, images=images)
+            on_step(step, _one_step(vae, batch, settings, optimizer, generator, images=images))
+            schedule.step()
+        first += steps
     vae.eval().requires_grad_(False)
     spread = float(torch.cat([encode_video(vae, video) for video in videos[:64].split(8)]).std())
     vae.register_to_config(scaling_factor=1 / spread)
     return vae
+
+
+def _one_step(
+    vae: AutoencoderKLCogVideoX,
+    batch: Tensor,
+    settings: VaeTraining,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    *,
+    images: bool,
+) -> float:
+    """One update; returns the error."""
+    with single_frames(vae) if images else nullcontext():
+        posterior = vae.encode(batch).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        rebuilt = vae.decode(posterior.mean + posterior.std * noise).sample
+    error = functional.l1_loss(rebuilt, batch)
+    loss = error + functional.mse_loss(rebuilt, batch) + settings.kl * posterior.kl().mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+    optimizer.step()
+    return float(error.detach())
 
 
 @contextmanager

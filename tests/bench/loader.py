@@ -17,6 +17,7 @@ import webdataset
 from bench.figures import Figure, Report, Table
 
 from manifests.dataset import Dataset
+from manifests.masks import MaskTrack
 from stages.augment import apply_variant
 from stages.media import ClipWriter, MediaSettings, decode_clip
 from stages.windows import Window, WindowSettings
@@ -48,7 +49,7 @@ def chosen_samples(dataset: Path, count: int) -> list[Sample]:
 
 
 def write_exploded(dataset: Path, examples: Sequence[Example], folder: Path) -> list[str]:
-    """Tars of ``<sample>.mp4``, ``<sample>.mask.mp4``, ``<sample>.json``: whole clips, as published data sets have them."""
+    """Tars of ``<sample>.mp4``, ``<sample>.mask.mp4``, ``<sample>.json``: whole clips, as peers publish theirs."""
     folder.mkdir(parents=True)
     stored = Dataset(dataset)
     paths = []
@@ -68,8 +69,6 @@ def write_exploded(dataset: Path, examples: Sequence[Example], folder: Path) -> 
 
 
 def _mask_video(stored: Dataset, sample: Sample) -> bytes:
-    from manifests.masks import MaskTrack
-
     track = MaskTrack.from_bytes(stored.store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
     parameters = json.loads(sample.variant_parameters)
     writer = ClipWriter(sample.width, sample.height, Fraction(sample.fps or 1).limit_denominator(1001), MediaSettings())

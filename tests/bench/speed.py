@@ -12,6 +12,7 @@ import sys
 # Read by the linear algebra library when numpy is first imported: one core, as in the pipeline's workers.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import importlib.util
 import json
 import tempfile
 from collections.abc import Callable
@@ -26,12 +27,14 @@ import psutil  # noqa: E402
 from bench import material  # noqa: E402
 from bench.decoding import measure_decodes_per_frame, measure_decoding  # noqa: E402
 from bench.figures import Report  # noqa: E402
+from bench.loader import measure_loader  # noqa: E402
 from bench.mask_variants import measure_variants  # noqa: E402
 from bench.part_overhead import Sleepers, measure_overhead  # noqa: E402
 from bench.real_run import measure_bytes, measure_cores, measure_stages, run_job  # noqa: E402
 from bench.worker_memory import measure_memory  # noqa: E402
 
 from pipeline.config import load_config  # noqa: E402
+from stages.windows import WindowSettings  # noqa: E402
 
 RESULT = TESTS.parent / "bench" / "speed.json"
 LOOK_AROUND_S = 2.0
@@ -55,6 +58,13 @@ def measure_everything(work: Path) -> Report:
     take("mask variants", lambda _: measure_variants(material.masks(work)[:4], repetitions=5))
     take("overhead", lambda folder: measure_overhead(folder, 300, 3, Sleepers(2, 0.100), Sleepers(1, 0.075)))
     take("a real run", lambda folder: _measure_real_run(work, folder))
+    take("the loader", lambda folder: measure_loader(work / "a-real-run" / "dataset", folder, 12, 3, WindowSettings()))
+    if importlib.util.find_spec("diffusers") and importlib.util.find_spec("peft"):
+        from bench.training_step import measure_training_step
+
+        take("the training step", lambda folder: measure_training_step(folder, repetitions=10))
+    else:
+        print("the training step is not measured: the extra `train` is not installed", file=sys.stderr, flush=True)
     take("memory", lambda folder: measure_memory(folder, clips=200))
     return report
 

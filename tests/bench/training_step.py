@@ -119,8 +119,8 @@ def measure_training_step(folder: Path, repetitions: int, base: TinyBaseSettings
         torch.set_num_threads(threads)
     cpu, wall = ([(mine[kind], bare[kind]) for mine, bare in pairs] for kind in (0, 1))
     note = (
-        f"processor time; LoRA on {base.layers} layers of {base.heads * base.head_dim}, batch {BATCH}, latents and text "
-        f"in memory, masks read from the shards in the step itself; a bare step takes "
+        f"processor time; LoRA on {base.layers} layers of {base.heads * base.head_dim}, batch {BATCH}, latents and "
+        f"text in memory, masks read from the shards in the step itself; a bare step takes "
         f"{1000 * statistics.median(bare for _, bare in cpu):.0f} ms; {repetitions} steps in turn, medians; "
         f"on the clock {_ratio(wall):.3f}"
     )

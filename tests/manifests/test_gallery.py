@@ -15,11 +15,9 @@ from written_dataset import block, decode, small_scenes, write_dataset
 from manifests.commits import RUN_FILE
 from manifests.dataset import Dataset
 from manifests.gallery import write_gallery
-from manifests.gallery_charts import distributions
 from manifests.gallery_data import GalleryData, GallerySettings
 from manifests.gallery_funnel import funnel_steps, funnel_table
 from manifests.gallery_html import Html, element, joined
-from manifests.gallery_pictures import DELETION, close_up, fit_mask, hatched, marked, masked_out, shrink
 from manifests.storage import open_store
 
 SCENES, REJECTS = small_scenes()
@@ -200,7 +198,7 @@ def test_entities_have_a_letter_and_donors_the_name_of_their_file(page):
     for name in ("A: box", "A: ball", "A: cup"):
         assert f"</i>{name}</span></h4>" in page
     assert "Masked picture x ⊙ (1 − m) for A: cup" in page
-    assert page.count("from “A: ball” in<br><small>b.mp4</small>") == 2
+    assert page.count("from “A: ball”<br><small>b.mp4</small>") == 2
     assert "</i>background (wall)</span>" in page
 
 
@@ -276,6 +274,12 @@ def test_rejects_come_with_reason_value_threshold_and_thumbnail(built, page):
     assert page.count("its mask was not kept") == 1
     assert f"{IMAGE.clip_id} pasted" in section
     assert "small/bad.mp4" in section
+
+
+def test_a_card_says_which_tracks_of_its_clip_were_left_out(page):
+    card = page[page.index(f'id="{FIRST.clip_id}"') : page.index(f'id="{IMAGE.clip_id}"')]
+    assert card.count("<p>Left out: too small.</p>") == 1
+    assert "<p>Left out: no other clip could lend its shape.</p>" in page
 
 
 def test_no_picture_of_an_example_is_shown_twice(tmp_path):
@@ -366,71 +370,3 @@ def test_text_is_escaped_and_markup_is_not():
         '<p class="x" title="a&quot;b" hidden><b>&lt;&amp;&gt;</b></p>'
     )
     assert joined(["<", Html("<br>")], " & ") == "&lt; &amp; <br>"
-
-
-def test_a_small_mask_survives_shrinking():
-    mask = block(640, 960, 100, 100, 3)
-    assert fit_mask(mask, np.zeros((64, 96, 3), np.uint8)).sum() == 0
-    assert fit_mask(block(640, 960, 100, 100, 9), np.zeros((64, 96, 3), np.uint8)).sum() == 1
-
-
-def test_drawing_leaves_the_given_picture_alone():
-    image = np.full((40, 60, 3), 90, np.uint8)
-    mask = block(40, 60, 10, 10, 15)
-    for draw in (lambda: marked(image, mask, DELETION), lambda: hatched(image, mask, DELETION)):
-        assert np.any(draw() != image)
-        assert np.all(image == 90)
-    assert masked_out(image, mask)[12, 12].sum() == 0
-    assert np.array_equal(masked_out(image, mask)[~mask], image[~mask])
-    assert shrink(image, 100) is image
-
-
-def test_a_close_up_holds_the_mask_in_the_frames_proportions():
-    window = close_up(block(480, 640, 600, 440, 40))
-    assert (window.width, window.height) == (128, 96)
-    assert (window.x + window.width, window.y + window.height) == (640, 480)
-    assert close_up(block(480, 640, 0, 0, 400)) == (0, 0, 640, 480)
-    assert close_up(np.zeros((480, 640), np.bool_)) == (0, 0, 640, 480)
-
-
-def values(counts: list[int], largest: float) -> dict[str, object]:
-    """A histogram of `manifests.statistics` with these counts."""
-    if not sum(counts):
-        return {"count": 0, "mean": None, "p05": None, "p50": None, "p95": None, "max": None, "counts": counts}
-    middle = {"mean": 0.5, "p05": 0.1, "p50": 0.5, "p95": 0.9}
-    return {"count": sum(counts), **middle, "max": largest, "counts": counts, "edges": list(range(len(counts) + 1))}
-
-
-def charts(**given: dict[str, object]) -> str:
-    groups = (
-        "caption_words",
-        "mask_area",
-        "variant_area",
-        "motion",
-        "stability",
-        "paste_scale",
-        "paste_position",
-    )
-    grid = {"columns": 2, "rows": 1, "counts": [[6, 3]]}
-    return distributions({group: {"x": given.get(group, values([0], 0))} for group in groups} | {"paste_grid": grid})
-
-
-def test_charts_without_values_are_left_out():
-    markup = charts(stability=values([6, 2], 7.0))
-    assert markup.count("<h3>") == 1
-    heights = [float(height) for height in re.findall(r"<rect[^>]* height=\"([\d.]+)\"", markup)]
-    assert heights[0] == pytest.approx(3 * heights[1], rel=0.01)
-
-
-def test_bars_that_hold_more_than_the_scale_says_are_explained():
-    assert "The last bar also holds what lies beyond the scale, up to 7." in charts(motion=values([6, 2], 7.0))
-    assert "beyond the scale" not in charts(motion=values([6, 2], 1.5))
-
-
-def test_a_few_values_make_no_histogram():
-    few, enough = charts(paste_position=values([3, 1], 1.5)), charts(paste_position=values([3, 2], 1.5))
-    assert "too few for a histogram" in few
-    assert "<svg" not in few
-    assert "too few for a histogram" not in enough
-    assert "Map of the frame" in enough
-    assert "the most of all cells, 6." in enough

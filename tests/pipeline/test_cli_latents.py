@@ -11,7 +11,7 @@ from written_shards import write_part
 from pipeline.cli import app
 from pipeline.cli_latents import last_line
 from pipeline.config import ConfigError
-from pipeline.latents import LatentsResult
+from pipeline.latents_run import LatentsResult
 
 
 def result(**given: int) -> LatentsResult:

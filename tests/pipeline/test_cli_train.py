@@ -226,7 +226,7 @@ def test_an_existing_output_is_kept_unless_told(edit: Callable[..., Path], model
         (("--delete", "--box", SQUARE, "--lossless"), "must end with .mkv when lossless"),
         (("--delete", "--box", SQUARE, "--keyframe-only"), "must end with .png for a picture"),
         (("--delete", "--box", SQUARE, "--keyframe", "k.png", "--keyframe-only"), "use one after the other"),
-        (("--box", SQUARE, "-p", "an extraordinarily long prompt, spelt in letters"), "tokens, and the model reads at most 32"),
+        (("--box", SQUARE, "-p", "a long prompt, spelt in single letters"), "tokens, and the model reads at most 32"),
     ],
 )
 def test_wrong_use_is_one_sentence(

@@ -310,9 +310,12 @@ def test_a_captioner_that_writes_nonsense_costs_its_tracks(work: Path, tmp_path:
         timeout=900,
     )
     assert result.returncode == 0, result.stderr
-    rows = Dataset(tmp_path / "out").query("SELECT level, state, stage, reason, message FROM rejects")[1]
-    assert {row[:4] for row in rows} == {("track", "failed", "caption", "unparsed")}
-    assert all("no usable captions when asked twice" in str(row[4]) for row in rows)
+    dataset = Dataset(tmp_path / "out")
+    rows = dataset.query("SELECT level, state, reason, message FROM rejects WHERE stage = 'caption'")[1]
+    assert len(rows) >= 1
+    assert {row[:3] for row in rows} == {("track", "failed", "unparsed")}
+    assert all("no usable captions when asked twice" in str(message) for *_, message in rows)
+    assert not entities(dataset)
 
 
 # --- captions from a server ---
@@ -358,7 +361,7 @@ def test_a_server_that_is_not_there_is_one_sentence_before_any_work(squares: Pat
     assert not (squares / "out").exists()
 
 
-def test_faults_during_the_run_cost_their_tracks_and_no_more(squares: Path) -> None:
+def test_faults_during_the_run_cost_their_clips_until_the_retry(squares: Path) -> None:
     over = False
 
     def answer(request: Seen) -> str:
@@ -371,25 +374,25 @@ def test_faults_during_the_run_cost_their_tracks_and_no_more(squares: Path) -> N
         command = with_server(squares, server.url, timeout_s=0.5)
         result = vivid(*command, environment=DIRECT)
         assert result.returncode == 0, result.stderr
-        requests = len(server.asked)
-        assert ", 4 failed" in result.stdout
-    dataset = Dataset(squares / "out")
-    rejects = dataset.query(
-        "SELECT level, state, stage, reason, message FROM rejects WHERE stage = 'caption' ORDER BY id"
-    )[1]
-    assert {row[:3] for row in rejects} == {("track", "failed", "caption")}
-    messages = sorted((str(reason), str(message)) for *_, reason, message in rejects)
-    endpoint = [message for reason, message in messages if reason == "endpoint"]
-    assert len(endpoint) == 3
+        rejects = Dataset(squares / "out").query(
+            "SELECT level, state, reason, message FROM rejects WHERE stage = 'caption' ORDER BY id"
+        )[1]
+        endpoint = [str(message) for level, state, reason, message in rejects if reason == "endpoint"]
+        # The server has recovered.
+        again = vivid("retry", squares / "out", "--local", environment=DIRECT)
+        assert again.returncode == 0, again.stderr
+        assert f"{len(endpoint)} failed records are tried again" in again.stderr
+    # One clip may have met two of the three faults; the first is what it says.
+    assert 2 <= len(endpoint) <= 3
+    assert {(level, state) for level, state, reason, _ in rejects if reason == "endpoint"} == {("clip", "failed")}
     assert all(message.endswith(", after 2 attempts") for message in endpoint)
     for words in ("answered HTTP 500", "something that is no chat completion", "did not answer within 0.5 seconds"):
-        assert sum(words in message for message in endpoint) == 1, endpoint
-    assert [reason for reason, _ in messages if reason != "endpoint"] == ["unparsed"]
-    kept = dataset.query("SELECT count(*) FROM tracks WHERE role = 'entity'")[1][0][0]
-    assert isinstance(kept, int)
-    assert kept >= 1
-    assert requests == 8 + kept
+        assert sum(words in message for message in endpoint) <= 1, endpoint
+    assert [reason for _, _, reason, _ in rejects if reason != "endpoint"] == ["unparsed"]
+    dataset = Dataset(squares / "out")
+    assert dataset.query("SELECT count(DISTINCT clip_id) FROM tracks WHERE role = 'entity'")[1][0][0] >= 3
     assert dataset.query("SELECT DISTINCT caption_short FROM tracks WHERE role = 'entity'")[1] == [("a dog",)]
+    assert not dataset.query("SELECT * FROM rejects WHERE reason = 'endpoint'")[1]
 
     # Nothing is left to be captioned: nobody asks for the server, and another address is no other dataset.
     command = with_server(squares, "http://127.0.0.1:9/v1", concurrency=7)

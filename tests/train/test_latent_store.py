@@ -144,7 +144,7 @@ def test_a_batch_of_stored_latents_needs_neither_pixels_nor_models(dataset: Path
 
 
 def bound_base(dataset: Path) -> str:
-    from pipeline.latents import bound_settings
+    from pipeline.latents_run import bound_settings
 
     base, _ = bound_settings(str(dataset), "default")
     assert base is not None

@@ -21,7 +21,7 @@ from manifests.schema import from_parquet
 from manifests.storage import open_store
 from manifests.summary import summarise
 from pipeline.binding import ConfigMismatch
-from pipeline.latents import bound_settings, plan_of
+from pipeline.latents_run import bound_settings, plan_of
 from pipeline.run import RunError
 from train.tiny_base import TinyBaseSettings, save_tiny_base
 
