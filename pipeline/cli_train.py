@@ -91,6 +91,9 @@ def train_command(
     trainer = Trainer(
         dataset, base, output, settings, console, store, lambda run, to: edit_held_out(run, to, edit_settings)
     )
+    empty = store.empty_text() if store is not None else None
+    if empty is not None:
+        trainer.parts.captions.put_empty(empty)
     try:
         final = trainer.run()
     except Stopped as stopped:
