@@ -22,19 +22,19 @@ TESTS = Path(__file__).resolve().parents[1]
 # The checkout first: the tests have folders of the packages' names.
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
-import cv2  # noqa: E402
-import psutil  # noqa: E402
-from bench import material  # noqa: E402
-from bench.decoding import measure_decodes_per_frame, measure_decoding  # noqa: E402
-from bench.figures import Report  # noqa: E402
-from bench.loader import measure_loader  # noqa: E402
-from bench.mask_variants import measure_variants  # noqa: E402
-from bench.part_overhead import Sleepers, measure_overhead  # noqa: E402
-from bench.real_run import measure_bytes, measure_cores, measure_stages, run_job  # noqa: E402
-from bench.worker_memory import measure_memory  # noqa: E402
+import cv2
+import psutil
+from bench.decoding import measure_decodes_per_frame, measure_decoding
+from bench.figures import Report
+from bench.loader import measure_loader
+from bench.mask_variants import measure_variants
+from bench.part_overhead import Sleepers, measure_overhead
+from bench.real_run import measure_bytes, measure_cores, measure_stages, run_job
+from bench.worker_memory import measure_memory
 
-from pipeline.config import load_config  # noqa: E402
-from stages.windows import WindowSettings  # noqa: E402
+from bench import material
+from pipeline.config import load_config
+from stages.windows import WindowSettings
 
 RESULT = TESTS.parent / "bench" / "speed.json"
 LOOK_AROUND_S = 2.0
