@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 import av
 import numpy as np
@@ -28,6 +28,7 @@ from pydantic import BaseModel, Field
 from models.protocols import Image
 from stages.containers import MediaError, open_image, open_video
 from stages.filter_graph import yuv_matrix
+from stages.range_file import RangeFile
 
 __all__ = [
     "ClipWriter",
@@ -48,6 +49,8 @@ AREA_AVERAGE = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 costs three times as much. Without the second flag swscale halves the colour resolution and darkens by 2 levels."""
 
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_REORDERED = 2
+"""Frames that x264, as set here, codes at most before one that is shown before them."""
 _SEI_NAL_UNIT = 6
 _STRIP_PIXELS = 2**20
 """Pixels of an image converted at a time: intermediate copies of a whole large one would take gigabytes."""
@@ -108,11 +111,13 @@ def fit_long_side(width: int, height: int, long_side: int | None) -> tuple[int, 
     return max(1, round(width * long_side / longest)), max(1, round(height * long_side / longest))
 
 
-def decode_clip(data: bytes, *, long_side: int | None = None, indices: Sequence[int] | None = None) -> list[Image]:
+def decode_clip(
+    data: bytes | RangeFile, *, long_side: int | None = None, indices: Sequence[int] | None = None
+) -> list[Image]:
     """Frames of a normalised mp4, or the one frame of a JPEG or PNG, as RGB images.
 
     Args:
-        data: the file's bytes.
+        data: the file's bytes, or the file to be read in parts: of a video, only what the frames need.
         long_side: shrink each frame while decoding so that its longer side is at most this many pixels.
         indices: frame numbers to return, in this order (repeats share one array); all frames when None.
 
@@ -126,7 +131,9 @@ def decode_clip(data: bytes, *, long_side: int | None = None, indices: Sequence[
     return [frames[index] for index in indices]
 
 
-def iter_clip(data: bytes, *, long_side: int | None = None, indices: Sequence[int] | None = None) -> Iterator[Image]:
+def iter_clip(
+    data: bytes | RangeFile, *, long_side: int | None = None, indices: Sequence[int] | None = None
+) -> Iterator[Image]:
     """Frames of `decode_clip` one at a time; `indices` must ascend strictly. Nothing is read before the first frame."""
     if indices is None:
         yield from _iter_all(data, long_side)
@@ -140,12 +147,14 @@ def iter_clip(data: bytes, *, long_side: int | None = None, indices: Sequence[in
     yield from _iter_all(data, long_side, indices)
 
 
-def _iter_all(data: bytes, long_side: int | None, indices: Sequence[int] | None = None) -> Iterator[Image]:
+def _iter_all(
+    data: bytes | RangeFile, long_side: int | None, indices: Sequence[int] | None = None
+) -> Iterator[Image]:
     convert = RgbConverter(long_side)
     remaining = iter(indices) if indices is not None else None
     wanted = next(remaining) if remaining is not None else 0
     number = -1
-    for number, frame in _decoded_frames(data, wanted):
+    for number, frame in _decoded_frames(data, wanted, indices[-1] if indices is not None else None):
         if number == wanted:
             yield convert(frame)
             following = wanted + 1 if remaining is None else next(remaining, None)
@@ -156,19 +165,36 @@ def _iter_all(data: bytes, long_side: int | None, indices: Sequence[int] | None 
         raise MediaError("no_frame", f"Frame {wanted} was asked for; the clip has {number + 1} frames.")
 
 
-def _decoded_frames(data: bytes, first: int) -> Iterator[tuple[int, VideoFrame]]:
-    """Numbered frames in order, from the key frame at or before frame `first` on."""
+def _decoded_frames(data: bytes | RangeFile, first: int, last: int | None) -> Iterator[tuple[int, VideoFrame]]:
+    """Numbered frames in order, from the key frame at or before frame `first` on; none after `last` will be needed."""
     limit = MediaSettings().max_pixels
-    if data.startswith(_IMAGE_SIGNATURES):
-        yield 0, VideoFrame.from_ndarray(decode_image(io.BytesIO(data), limit), format="rgb24")
+    file = cast("BinaryIO", io.BytesIO(data) if isinstance(data, bytes) else data)
+    start = file.read(max(map(len, _IMAGE_SIGNATURES)))
+    file.seek(0)
+    if start.startswith(_IMAGE_SIGNATURES):
+        # Pillow wants as many bytes as it asks for.
+        image = decode_image(io.BytesIO(file.read()), limit)
+        yield 0, VideoFrame.from_ndarray(image, format="rgb24")
         return
-    if not data:
+    if not start:
         raise MediaError("empty", "The clip has no bytes.")
-    with open_video(io.BytesIO(data), limit) as (container, stream):
+    with open_video(file, limit) as (container, stream):
+        if isinstance(data, RangeFile):
+            _expect(data, stream, first, last)
         try:
             yield from enumerate(container.decode(stream), _seek(container, stream, first))
         except av.FFmpegError as error:
             raise MediaError("decode_error", f"The clip cannot be decoded ({error.strerror}).") from error
+
+
+def _expect(file: RangeFile, stream: VideoStream, first: int, last: int | None) -> None:
+    """Let the file fetch all of frames `first` to `last` at once, from the key frame before them on."""
+    index = stream.index_entries
+    end = len(index) - 1 if last is None else min(last + _REORDERED, len(index) - 1)
+    # Of closed groups the n-th coded frame and the n-th shown one are in the same.
+    keys = [entry.pos for entry in index[: min(first, end) + 1] if entry.is_keyframe]
+    if keys:
+        file.expect(keys[-1], index[end].pos + index[end].size)
 
 
 def _seek(container: InputContainer, stream: VideoStream, wanted: int) -> int:

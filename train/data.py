@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,8 +18,10 @@ import numpy.typing as npt
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
 from manifests.storage import StorageError
+from models.protocols import Image
 from stages.augment import apply_variant
 from stages.media import MediaError, decode_clip
+from stages.range_file import RangeFile
 from stages.windows import ClipShape, Window, WindowSettings, choose_window
 from train.mixing import Mixing, Slot
 from train.sample_table import Sample, SampleTable
@@ -108,8 +111,7 @@ class SampleReader:
         stored = self.latents.find(sample, window, slot.kive) if self.latents is not None else Stored()
         frames = None
         if stored.latents is None or stored.masked_latents is None:
-            data = store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
-            cut = dict(zip(distinct, map(window.cut, decode_clip(data, indices=distinct)), strict=True))
+            cut = dict(zip(distinct, map(window.cut, self._decode(sample, distinct)), strict=True))
             frames = np.stack([cut[index] for index in window.indices])
         return Example(
             slot,
@@ -121,6 +123,17 @@ class SampleReader:
             stored.masked_latents,
             stored.text,
         )
+
+    def _decode(self, sample: Sample, indices: Sequence[int]) -> list[Image]:
+        """Frames of the clip; of a long one only the bytes that they need are read."""
+
+        def fetch(offset: int, size: int) -> bytes:
+            return self.dataset.store.read_range(sample.shard, sample.clip_offset + offset, size)
+
+        with RangeFile(fetch, sample.clip_size) as file:
+            if sample.kind == "image":
+                file.expect(0, sample.clip_size)
+            return decode_clip(file, indices=indices)
 
 
 class EditSamples:

@@ -65,6 +65,13 @@ class Meter:
         yield
         self.waited += time.perf_counter() - start
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent here is not training's."""
+        start = time.perf_counter()
+        yield
+        self.since += time.perf_counter() - start
+
     def report(self, device: torch.device, processes: int) -> dict[str, float]:
         """The figures as logged; starts anew."""
         seconds = max(1e-9, time.perf_counter() - self.since)

@@ -407,8 +407,11 @@ class Trainer:
         return int(self.accelerator.gather(asked).max())
 
     def _validate(self) -> None:
+        if self._is_sharded():
+            self._say("no validation edits: one process has only a part of a sharded model")
+            return
         if self.accelerator.is_main_process and self.validate is not None:
-            with self._averaged_weights():
+            with self._averaged_weights(), self.meter.paused():
                 self.validate(self, self.folder.validation / f"step-{self.step:08d}")
         self.accelerator.wait_for_everyone()
 
