@@ -6,6 +6,7 @@ INPUT ?=
 OUT ?= out
 PROFILE ?= cpu
 ARGS ?=
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality bench-learn schema clean
@@ -62,8 +63,8 @@ edit: $(VENV)/train ## ARGS='VIDEO --model … --box … --prompt … --output �
 evaluate: $(VENV)/train ## BP, TA, TC on the held-out samples of OUT= (ARGS='--model …')
 	@$(BIN)/vivid evaluate $(OUT) $(ARGS)
 
-test: $(VENV)/dev ## the tests (minutes)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev ## the tests (minutes), JOBS= at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev ## the long tests: Ray, kills at random moments
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -147,9 +147,7 @@ def iter_clip(
     yield from _iter_all(data, long_side, indices)
 
 
-def _iter_all(
-    data: bytes | RangeFile, long_side: int | None, indices: Sequence[int] | None = None
-) -> Iterator[Image]:
+def _iter_all(data: bytes | RangeFile, long_side: int | None, indices: Sequence[int] | None = None) -> Iterator[Image]:
     convert = RgbConverter(long_side)
     remaining = iter(indices) if indices is not None else None
     wanted = next(remaining) if remaining is not None else 0

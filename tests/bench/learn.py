@@ -48,7 +48,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=CHECKOUT / "bench" / "learn", help="where all is made")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of torch; on a busy machine more than one is slower"
+    )
     parser.add_argument("--fresh", action="store_true", help="train anew; the shards stay")
     parser.add_argument("--small", action="store_true", help="a few steps on a few clips: shows only that it runs")
     parser.add_argument("--only-shards", action="store_true", help="make the shards and stop")

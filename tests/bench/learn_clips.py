@@ -96,7 +96,7 @@ def _background(kind: str, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     size = SIDE * OVERSAMPLING
     y, x = np.mgrid[0:size, 0:size] / OVERSAMPLING
     if kind == "horizon":
-        angle = rng.uniform(-0.6, 0.6) + rng.integers(2) * np.pi / 2
+        angle = float(rng.uniform(-0.6, 0.6) + rng.integers(2) * np.pi / 2)
         across = (x - SIDE / 2) * np.sin(angle) + (y - SIDE / 2) * np.cos(angle) + rng.uniform(-0.2, 0.2) * SIDE
         second = across > 0
     else:

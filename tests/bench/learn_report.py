@@ -30,7 +30,7 @@ from train.editors import CopyMasked, Editor, FrameInpainting, ModelEditor, Temp
 from train.inpaint_pipeline import VividInpaintPipeline
 from train.metrics import bootstrap_interval
 
-GUIDANCES = (1.0, 3.0, 6.0)
+GUIDANCES = (1.0, 2.0, 4.0)
 MINUTES = 40.0
 CORES = 2
 FOLLOWED = 0.8

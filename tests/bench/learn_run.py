@@ -31,14 +31,14 @@ class BenchSize:
     other: Split = OTHER
     vae: VaeTraining = field(default_factory=VaeTraining)
     base: BaseSizes = field(default_factory=BaseSizes)
-    steps: int = 1200
+    steps: int = 6000
     batch: int = 16
-    lora_steps: int = 120
+    lora_steps: int = 400
     deletions: int = 40
     swaps: int = 40
-    chosen_on: int = 8
+    chosen_on: int = 12
     """Clips of the training split that guidance is chosen on."""
-    denoising_steps: int = 12
+    denoising_steps: int = 16
     seed: int = 0
 
 

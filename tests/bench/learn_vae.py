@@ -28,7 +28,7 @@ class VaeTraining:
     image_steps: int = 1800
     """First on single frames, which cost a ninth."""
     image_batch: int = 8
-    steps: int = 250
+    steps: int = 400
     """Then on whole windows."""
     batch: int = 4
     learning_rate: float = 4e-3
@@ -83,7 +83,7 @@ def train_vae(
             schedule.step()
         first += steps
     vae.eval().requires_grad_(False)
-    spread = float(torch.cat([encode_video(vae, video) for video in videos[:64].split(8)]).std())
+    spread = float(torch.cat([encode_video(vae, video) for video in torch.split(videos[:64], 8)]).std())
     vae.register_to_config(scaling_factor=1 / spread)
     return vae
 

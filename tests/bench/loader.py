@@ -121,12 +121,16 @@ def measure_loader(dataset: Path, folder: Path, samples: int, repetitions: int, 
     clock = _median(theirs, "wall") / _median(ours, "wall")
     share = ours[0].read / theirs[0].read
     count = len(slots)
+    lengths = sorted(sample.num_frames for _, sample in slots)
     note = (
         f"processor time of webdataset over one mp4 and one mask mp4 per sample ÷ that of the indexed loader, one "
-        f"process, {count} samples of {windows.frames} frames at {windows.width}×{windows.height}, {repetitions} "
-        f"repetitions in turn, medians; on the clock {clock:.2f}"
+        f"process, {count} samples of {windows.frames} frames at {windows.width}×{windows.height} from clips of "
+        f"{lengths[0]}–{lengths[-1]} frames, {repetitions} repetitions in turn, medians; on the clock {clock:.2f}"
     )
-    bytes_note = "ranges the loader asks its store for; the exploded tars are streamed whole"
+    bytes_note = (
+        f"ranges the loader asks its store for ({windows.frames} frames of {statistics.median(lengths):.0f}, from the "
+        "key frame before them, the clip's index and first frame, and the masks); the exploded tars are streamed whole"
+    )
     rows = [(count / _median(one, "cpu"), one[0].read / count / 1e3) for one in (ours, theirs)]
     return Report(
         [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import cv2
@@ -12,6 +13,7 @@ import pytest
 from media_files import moving_frames, png_claiming, write_image
 
 from stages.media import ClipWriter, MediaError, MediaSettings, decode_clip, decode_image, encode_image, iter_clip
+from stages.range_file import RangeFile
 
 FPS = Fraction(30000, 1001)
 SETTINGS = MediaSettings()
@@ -160,6 +162,55 @@ def test_a_later_frame_is_found_from_its_key_frame(frames, fps):
         assert np.array_equal(decode_clip(data, indices=[index])[0], whole[index])
 
 
+def noisy_clip(count, fps=FPS):
+    """A clip of many bytes: FFmpeg reads at least 32 kB at a time."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (96, 128 + 8 * count, 3), dtype=np.uint8)
+    return encode([noise[:, 8 * n : 8 * n + 128] + rng.integers(0, 40, dtype=np.uint8) for n in range(count)], fps)
+
+
+def in_parts(data, asked=None):
+    """The bytes as a file of small blocks; what is fetched is noted in `asked`, as offsets and sizes."""
+
+    def fetch(offset, size):
+        if asked is not None:
+            asked.append((offset, size))
+        return data[offset : offset + size]
+
+    file = RangeFile(fetch, len(data), block=1000)
+    # Else a file this small is fetched whole.
+    file.expect(0, 0)
+    return file
+
+
+@pytest.mark.parametrize("fps", [Fraction(12), Fraction(24000, 1001), FPS, Fraction(60)])
+def test_every_window_is_the_same_read_in_parts(fps):
+    data = noisy_clip(40, fps)
+    whole = decode_clip(data)
+    for start in range(len(whole) - 8):
+        asked = []
+        window = decode_clip(in_parts(data, asked), indices=range(start, start + 9))
+        assert all(map(np.array_equal, window, whole[start : start + 9]))
+        assert len(asked) <= 4
+        assert all(offset + size <= following for (offset, size), (following, _) in pairwise(sorted(asked)))
+    assert all(map(np.array_equal, decode_clip(in_parts(data)), whole))
+
+
+def test_a_short_window_takes_few_bytes_in_few_requests():
+    data = noisy_clip(160)
+    for start in (0, 17, 90, 151):
+        asked = []
+        decode_clip(in_parts(data, asked), indices=range(start, start + 9))
+        # The index, the first frame that FFmpeg looks at, and the window from its key frame on.
+        assert len(asked) <= 4
+        assert sum(size for _, size in asked) < len(data) / 3
+
+
+def test_an_image_is_read_in_parts_too(frames):
+    data = encode_image(frames[0])
+    assert np.array_equal(decode_clip(in_parts(data), indices=[0])[0], decode_clip(data)[0])
+
+
 @pytest.mark.parametrize(("indices", "number"), [([0, 40], 40), ([-1], -1)])
 def test_a_frame_that_is_not_there_is_an_error(clip, indices, number):
     with pytest.raises(MediaError, match=f"Frame {number} ") as error:
@@ -221,16 +272,36 @@ def test_jpeg_bytes_are_stable_and_decodable():
     ],
     ids=["empty", "text", "broken jpeg", "png bomb"],
 )
-def test_bytes_that_are_no_clip(data, reason):
+@pytest.mark.parametrize("read", [bytes, in_parts])
+def test_bytes_that_are_no_clip(data, reason, read):
     with pytest.raises(MediaError) as error:
-        decode_clip(data)
+        decode_clip(read(data))
     assert error.value.reason == reason
     assert str(error.value).endswith(".")
 
 
-def test_truncated_clip_is_an_error(clip):
+@pytest.mark.parametrize("read", [bytes, in_parts])
+@pytest.mark.parametrize("indices", [None, [38]])
+@pytest.mark.parametrize("length", [30, 0.5, 0.9])
+def test_truncated_clip_is_an_error(length, indices, read):
+    clip = noisy_clip(40)
+    kept = clip[: length if isinstance(length, int) else int(length * len(clip))]
     with pytest.raises(MediaError):
-        decode_clip(clip[: len(clip) // 2])
+        decode_clip(read(kept), indices=indices)
+
+
+@pytest.mark.parametrize("start", [0.1, 0.3, 0.7])
+def test_damage_is_the_same_read_in_parts(start):
+    clip = noisy_clip(40)
+    first = int(start * len(clip))
+    damaged = clip[:first] + bytes(200) + clip[first + 200 :]
+    results = []
+    for read in (bytes, in_parts):
+        try:
+            results.append([frame.tobytes() for frame in decode_clip(read(damaged), indices=range(8, 40))])
+        except MediaError as error:
+            results.append((error.reason, str(error)))
+    assert results[0] == results[1]
 
 
 def test_errors_cross_process_borders():

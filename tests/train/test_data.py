@@ -3,19 +3,26 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sample_rows import sample_row
 
+from manifests.commits import RUN_FILE
 from manifests.dataset import Dataset
+from manifests.masks import MaskTrack
 from manifests.records import SampleRow
-from stages.augment import apply_variant
-from stages.media import decode_clip
+from manifests.storage import StorageError
+from stages.augment import AugmentSettings, apply_variant, draw_variants
+from stages.media import ClipWriter, MediaSettings, decode_clip
+from stages.range_file import SMALL
 from stages.windows import WindowSettings
 from train.data import DataError, EditSamples, Example, SampleReader
-from train.mixing import Mixing, MixingSettings, RankBatches
-from train.sample_table import SampleTable
+from train.mixing import Mixing, MixingSettings, RankBatches, Slot
+from train.sample_table import Sample, SampleTable
 
 WINDOWS = WindowSettings(height=64, width=96, frames=9)
 
@@ -117,6 +124,85 @@ def test_a_broken_shard_costs_its_samples_only(
     assert any("is left out of batch" in record.message for record in caplog.records)
     broken = f"shards/{shards[0].name}"
     assert sum(example.sample.shard == broken for example in examples) < 20
+
+
+LONG = 160
+
+
+def write_long_clip(folder: Path) -> tuple[SampleReader, Sample]:
+    """A clip of 160 frames full of detail and its mask in the middle of a shard, and a reader that looks there."""
+    rng = np.random.default_rng(0)
+    writer = ClipWriter(128, 96, Fraction(25), MediaSettings())
+    for _ in range(LONG):
+        writer.add(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8))
+    clip = writer.finish()
+    assert len(clip) > 2 * SMALL
+    block = np.zeros((96, 128), bool)
+    block[20:60, 30:80] = True
+    mask = MaskTrack.from_masks([block] * LONG).to_bytes()
+    (folder / RUN_FILE).write_text(json.dumps({"epoch": 1, "roots": {}}))
+    (folder / "shards").mkdir()
+    (folder / "shards" / "part.tar").write_bytes(b"before" + clip + mask + b"after")
+    row = sample_row(
+        width=128,
+        height=96,
+        fps=25.0,
+        num_frames=LONG,
+        variant_parameters=json.dumps(draw_variants(0, "a" * 16, AugmentSettings())["original"]),
+        shard="shards/part.tar",
+        clip_offset=6,
+        clip_size=len(clip),
+        mask_offset=6 + len(clip),
+        mask_size=len(mask),
+    )
+    sample = Sample(**{field.name: getattr(row, field.name) for field in fields(Sample)})
+    return SampleReader(str(folder), WindowSettings(height=96, width=128, frames=9), 0), sample
+
+
+def test_of_a_long_clip_only_a_part_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, sample = write_long_clip(tmp_path)
+    store = reader.dataset.store
+    plain, asked = store.read_range, []
+
+    def read_range(path: str, offset: int, size: int) -> bytes:
+        asked.append(size)
+        return plain(path, offset, size)
+
+    monkeypatch.setattr(store, "read_range", read_range)
+    whole = decode_clip(plain(sample.shard, sample.clip_offset, sample.clip_size))
+    starts = set()
+    for number in range(12):
+        asked.clear()
+        example = reader.read(Slot(f"slot {number}", "video", "add_modify", 0, kive=False), sample)
+        assert np.array_equal(example.frames, [whole[index] for index in example.window.indices])
+        assert len(asked) <= 4
+        assert sum(asked) < (sample.clip_size + sample.mask_size) / 2
+        starts.add(example.window.indices[0])
+    assert len(starts) > 6
+
+
+def test_a_store_that_fails_in_the_middle_of_a_clip_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, sample = write_long_clip(tmp_path)
+    store = reader.dataset.store
+    slot = Slot("slot", "video", "add_modify", 0, kive=False)
+    expected = reader.read(slot, sample).frames
+    plain = store.read_range
+    for good in (1, 2):
+        left = [good]
+
+        def read_range(path: str, offset: int, size: int, left: list[int] = left) -> bytes:
+            left[0] -= 1
+            if left[0] < 0:
+                raise StorageError(f"cannot read {path}: Input/output error")
+            return plain(path, offset, size)
+
+        monkeypatch.setattr(store, "read_range", read_range)
+        with pytest.raises(StorageError, match="cannot read shards/part"):
+            reader.read(slot, sample)
+    monkeypatch.setattr(store, "read_range", plain)
+    assert np.array_equal(reader.read(slot, sample).frames, expected)
 
 
 def test_a_lost_store_is_an_error(tiny_shards: Path, tmp_path: Path) -> None:
