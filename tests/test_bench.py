@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_dataset import FRAMES, write_clip, write_config
+
 from bench.decoding import bare_loop, measure_decodes_per_frame, measure_decoding
 from bench.figures import Figure, Report, Table, interleaved_medians
 from bench.mask_variants import measure_variants
@@ -15,8 +17,6 @@ from bench.plain_variants import plain_variant
 from bench.processes import Moment
 from bench.real_run import REFERENCE_FRAMES, RealRun, measure_bytes, measure_cores, measure_stages, run_job
 from bench.worker_memory import measure_memory
-from tiny_dataset import FRAMES, write_clip, write_config
-
 from manifests.dataset import Dataset
 from manifests.records import SampleRow
 from pipeline.config import load_config

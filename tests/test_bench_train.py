@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.loader import chosen_samples, measure_loader
-from bench.real_run import run_job
 from tiny_dataset import write_clip, write_config
 
+from bench.loader import chosen_samples, measure_loader
+from bench.real_run import run_job
 from pipeline.config import load_config
 from stages.windows import WindowSettings
 
@@ -39,7 +39,6 @@ def test_a_training_step_is_measured(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     pytest.importorskip("accelerate")
     from bench.training_step import measure_training_step
-
     from train.tiny_base import TinyBaseSettings
 
     # Of the text features that the stored text has.

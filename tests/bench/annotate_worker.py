@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.waiting_clips import write_waiting_clips
 from tiny_dataset import write_config
 
+from bench.waiting_clips import write_waiting_clips
 from manifests.storage import open_store
 from pipeline.annotate_phase import clip_items
 from pipeline.child import Setup

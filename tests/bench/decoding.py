@@ -10,10 +10,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+
 from bench.annotate_worker import annotate_worker
 from bench.counting_stage import CountedClip
 from bench.figures import Figure, Report, interleaved_medians
-
 from models.protocols import Image
 from stages.media import decode_clip
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import webdataset
-from bench.figures import Figure, Report, Table
 
+from bench.figures import Figure, Report, Table
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
 from stages.augment import apply_variant

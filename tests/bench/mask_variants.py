@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+
 from bench.figures import Figure, Report, Table
 from bench.plain_variants import plain_variant
-
 from manifests.masks import Mask
 from stages.augment import AugmentSettings, apply_variant, draw_variants
 

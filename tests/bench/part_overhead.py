@@ -12,7 +12,6 @@ from pathlib import Path
 
 from bench.figures import Figure, Report, Table
 from bench.waiting_clips import EPOCH, write_waiting_clips
-
 from manifests.commits import Commit, read_commits
 from manifests.storage import open_store
 from pipeline.annotate_phase import clip_items

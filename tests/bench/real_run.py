@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from bench.figures import Figure, Report, Table
-from bench.processes import Moment, Watch
 from rich.console import Console
 
+from bench.figures import Figure, Report, Table
+from bench.processes import Moment, Watch
 from manifests.commits import read_commits
 from manifests.dataset import Dataset
 from manifests.records import SampleRow

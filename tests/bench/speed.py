@@ -24,6 +24,8 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import cv2
 import psutil
+
+from bench import material
 from bench.decoding import measure_decodes_per_frame, measure_decoding
 from bench.figures import Report
 from bench.loader import measure_loader
@@ -31,8 +33,6 @@ from bench.mask_variants import measure_variants
 from bench.part_overhead import Sleepers, measure_overhead
 from bench.real_run import measure_bytes, measure_cores, measure_stages, run_job
 from bench.worker_memory import measure_memory
-
-from bench import material
 from pipeline.config import load_config
 from stages.windows import WindowSettings
 

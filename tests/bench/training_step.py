@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench.figures import Figure, Report
-from bench.real_run import run_job
 from peft import LoraConfig
 from rich.console import Console
 from tiny_dataset import write_clip, write_config
 from torch import Tensor
 
+from bench.figures import Figure, Report
+from bench.real_run import run_job
 from pipeline.config import load_config
 from stages.windows import Window
 from train.base_model import load_inpaint_transformer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from bench.annotate_worker import annotate_worker
 from bench.figures import Figure, Report, Table
 from bench.processes import workers
