@@ -70,7 +70,8 @@ class MaskTrack:
 
     def mask(self, index: int) -> Mask:
         """The mask of frame `index` as (H, W) bool."""
-        return np.ascontiguousarray(coco.decode(self._code(index))).astype(np.bool_)
+        # The decoder gives zeros and ones, so their bytes are truth values as they stand.
+        return np.ascontiguousarray(coco.decode(self._code(index))).view(np.bool_)
 
     def masks(self) -> Iterator[Mask]:
         """Every frame's mask in order, decoded one at a time."""

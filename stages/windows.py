@@ -78,8 +78,9 @@ class Window:
 
     def cut_mask(self, mask: Mask) -> Mask:
         """The window's pixels of a mask: those at least half covered, or all touched ones where none is."""
-        covered = self._warp(mask.astype(np.float32), cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
-        half = covered >= 0.5
+        levels = mask.view(np.uint8) * np.uint8(255)
+        covered = self._warp(levels, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
+        half = covered >= 128
         return np.asarray(half if half.any() else covered > 0, np.bool_)
 
     def _warp(self, picture: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:
