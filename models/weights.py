@@ -13,7 +13,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -107,6 +107,22 @@ def list_with(name: str, folders: Sequence[Path] | None = None) -> WeightsList:
     return next((known for known in lists if name in known.entries), lists[0])
 
 
+def file_fault(spec: WeightFile, path: Path, digest_of: Callable[[Path], str], name: str | None = None) -> str | None:
+    """What is wrong with a file, in words; None when it is as listed, or nothing shows where the list is silent.
+
+    `digest_of` gives its hex sha256, `name` is its own where the path's is a temporary one.
+    """
+    size = path.stat().st_size
+    if spec.size is not None and size != spec.size and not spec.also_sha256:
+        return f"has {size:,} bytes, not {spec.size:,}"
+    if spec.sha256 is None:
+        return damage(path, name)
+    digest = digest_of(path)
+    if digest in (spec.sha256, *spec.also_sha256):
+        return None
+    return f"has the sha256 {digest[:12]}…, not {spec.sha256[:12]}…"
+
+
 @dataclass(frozen=True)
 class WeightsList:
     """All known weights and the folder they are looked for in."""
@@ -170,15 +186,7 @@ class WeightsList:
 
     def fault(self, spec: WeightFile, path: Path) -> str | None:
         """What is wrong with a file, in words; None when it is as listed, or nothing shows where the list is silent."""
-        size = path.stat().st_size
-        if spec.size is not None and size != spec.size and not spec.also_sha256:
-            return f"has {size:,} bytes, not {spec.size:,}"
-        if spec.sha256 is None:
-            return damage(path)
-        digest = self._hashes.sha256(path)
-        if digest in (spec.sha256, *spec.also_sha256):
-            return None
-        return f"has the sha256 {digest[:12]}…, not {spec.sha256[:12]}…"
+        return file_fault(spec, path, self._hashes.sha256)
 
     def sha256(self, path: Path) -> str:
         """Hex sha256 of a file in the folder; read again only when it changed."""

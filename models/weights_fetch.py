@@ -11,9 +11,8 @@ import json
 from pathlib import Path
 
 from models.download import FetchError, FetchSettings, NotThere, Report, download, read_text, shown
-from models.file_damage import damage
 from models.file_hashes import sha256_of_file, writable
-from models.weights import WEIGHTS_FILE, WeightEntry, WeightFile, WeightsError, WeightsList
+from models.weights import WEIGHTS_FILE, WeightEntry, WeightFile, WeightsError, WeightsList, file_fault
 
 COMMIT_FILE = ".commit"
 """In a weight's folder: the commit of the hub repository its files were fetched from."""
@@ -58,8 +57,12 @@ def _check_writable(base: Path) -> None:
 def _fetch_file(url: str, target: Path, spec: WeightFile, report: Report, settings: FetchSettings) -> bool:
     """Whether the file was there to fetch; only an optional one may not be."""
     pinned = spec.url is None or spec.sha256 is not None
+    # Other files may pass for this one where they lie; its origin gives the one that is listed first.
+    strict = spec.model_copy(update={"also_sha256": ()})
     try:
-        download(url, target, lambda part: _fault(spec, part, target.name), pinned, report, settings)
+        download(
+            url, target, lambda part: file_fault(strict, part, sha256_of_file, target.name), pinned, report, settings
+        )
     except NotThere:
         if spec.optional:
             return False
@@ -67,17 +70,6 @@ def _fetch_file(url: str, target: Path, spec: WeightFile, report: Report, settin
     except OSError as error:
         raise FetchError(f"cannot write {target}: {error.strerror or error}") from error
     return True
-
-
-def _fault(spec: WeightFile, path: Path, name: str) -> str | None:
-    size = path.stat().st_size
-    if spec.size is not None and size != spec.size:
-        return f"has {size:,} bytes, not {spec.size:,}"
-    if spec.sha256 is None:
-        return damage(path, name)
-    if (digest := sha256_of_file(path)) != spec.sha256:
-        return f"has the sha256 {digest[:12]}…, not {spec.sha256[:12]}…"
-    return None
 
 
 def lock_weight(weights: WeightsList, name: str) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 
 from manifests.commits import RUN_FILE
+from manifests.differences import differences
 from manifests.storage import Store
-from pipeline.config import Config, differences, semantic_hash
+from pipeline.config import Config, semantic_hash
 
 FORMAT = 1
 STAMPED = ("numpy", "opencv-python", "av", "pyarrow", "pycocotools", "scenedetect", "pillow")

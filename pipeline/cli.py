@@ -16,12 +16,12 @@ from manifests.storage import StorageError, open_store
 from pipeline import cli_latents, cli_train
 from pipeline.binding import ConfigMismatch, read_run
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
+from pipeline.drive import Options, RunError
 from pipeline.interrupt import Interrupted, listen
 from pipeline.report import funnel_text, last_line
-from pipeline.run import Options, Result, RunError, retry, shards
+from pipeline.run import Result, retry, shards
 
 KNOWN_ERRORS = (ConfigError, ConfigMismatch, FolderLocked, NotADataset, RunError, StorageError, ValueError)
-INCOMPLETE = 3
 
 app = typer.Typer(
     name="vivid",
@@ -53,8 +53,6 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 def _finish(result: Result, out: str) -> None:
     print(funnel_text(result.summary))
     print(last_line(result.summary, out, result.committed, result.seconds))
-    if result.missing:
-        raise typer.Exit(INCOMPLETE)
 
 
 def _phases(text: str | None) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from manifests.latents import DEFAULT_NAME
 from pipeline.config import ConfigError, read_settings
+from pipeline.drive import Options
 from pipeline.editor_commands import EXTRA
-from pipeline.run import Options
 
 if TYPE_CHECKING:
     from pipeline.latents_run import LatentsResult

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -13,11 +14,32 @@ from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
 from pipeline.progress import PhaseProgress
 from pipeline.quiet import quiet_native_stderr
-from pipeline.run import Options, RunError
+
+
+class RunError(Exception):
+    """The run cannot go on. The text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; nothing here changes the data."""
+
+    phases: tuple[str, ...] = ("ingest", "annotate", "compose")
+    limit: int | None = None
+    local: bool = False
+    workers: int | None = None
+    address: str | None = None
 
 
 def drive(
-    spec: PhaseSpec, items: Sequence[PartItem], sizes: Mapping[int, int], unit: str, options: Options, console: Console
+    spec: PhaseSpec,
+    items: Sequence[PartItem],
+    sizes: Mapping[int, int],
+    unit: str,
+    options: Options,
+    console: Console,
+    *,
+    told_of_gpus: bool = False,
 ) -> int:
     """Commit the parts of a phase; returns how many.
 
@@ -28,6 +50,7 @@ def drive(
         unit: what a record is called there.
         options: how the run is carried out.
         console: where progress is shown.
+        told_of_gpus: the user knows already that there are too few.
 
     Raises RunError, one sentence, when a part was aborted or lost with its worker.
     """
@@ -35,7 +58,7 @@ def drive(
     if not items:
         return 0
     with PhaseProgress(spec.phase, unit, sum(sizes[part] for part in missing), console) as progress:
-        for commit in _commits(spec, items, options, console):
+        for commit in _commits(spec, items, options, None if told_of_gpus else console):
             if isinstance(commit, Aborted):
                 raise RunError(commit.message)
             missing.remove(commit.part)
@@ -49,7 +72,7 @@ def drive(
 
 
 def _commits(
-    spec: PhaseSpec, items: Sequence[PartItem], options: Options, console: Console
+    spec: PhaseSpec, items: Sequence[PartItem], options: Options, console: Console | None
 ) -> Iterator[Commit | Aborted]:
     if options.local:
         yield from run_local(spec, items)
@@ -61,7 +84,7 @@ def _commits(
         start_ray(options.address)
         listen()
         fitted, notice = fit_cluster(spec, len(items))
-        if notice:
+        if notice and console is not None:
             console.print(notice, style="yellow", highlight=False, markup=False, soft_wrap=True)
         try:
             yield from run_ray(fitted, items)

@@ -24,10 +24,9 @@ from models.placement import DeviceChoice
 from models.registry import ModelResources
 from pipeline.binding import read_run
 from pipeline.config import Pool
-from pipeline.drive import drive
+from pipeline.drive import Options, RunError, drive
 from pipeline.latents_binding import bind_latents
 from pipeline.phase import PartItem, PhaseSpec
-from pipeline.run import Options, RunError
 from stages.latent_work import PartOfDataset
 from train.base_identity import base_folder, identify
 from train.encode_captions import BATCHES

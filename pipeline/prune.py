@@ -7,8 +7,8 @@ from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from pipeline.annotate_phase import clip_items
 from pipeline.binding import read_run
+from pipeline.drive import RunError
 from pipeline.ingest_phase import ingest_items
-from pipeline.run import RunError
 
 
 def prune(url: str) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from manifests.commits import Commit, sweep
+from manifests.commits import sweep
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from manifests.summary import failed_ids, write_summary
@@ -25,6 +25,7 @@ from pipeline.binding import bind, bind_roots, read_run
 from pipeline.checks import check_models, on_this_machine
 from pipeline.config import Config, Pool
 from pipeline.donor_bank import banks_by_part, commit_bank
+from pipeline.drive import Options, RunError, drive
 from pipeline.ingest_phase import (
     changed_sources,
     commit_layout,
@@ -34,39 +35,18 @@ from pipeline.ingest_phase import (
     ingest_items,
     listed_sources,
 )
-from pipeline.interrupt import listen
-from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
-from pipeline.pool import Aborted
-from pipeline.progress import PhaseProgress
-from pipeline.quiet import quiet_native_stderr
 from pipeline.work_left import phases_left
 from stages.listing import Listing, list_sources
 
 UNITS = {"ingest": "sources", "annotate": "clips", "compose": "clips"}
 
 
-class RunError(Exception):
-    """The run cannot go on. The text is one sentence."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is carried out; nothing here changes the data."""
-
-    phases: tuple[str, ...] = ("ingest", "annotate", "compose")
-    limit: int | None = None
-    local: bool = False
-    workers: int | None = None
-    address: str | None = None
-
-
 @dataclass(frozen=True)
 class Result:
-    """What a run did: parts committed now, planned parts still missing, and the summary of the whole dataset."""
+    """What a run did: parts committed now, and the summary of the whole dataset."""
 
     committed: int
-    missing: int
     summary: dict[str, object]
     seconds: float
 
@@ -82,7 +62,6 @@ class Run:
         self.roots: dict[str, str] = {}
         self.models = ModelResources(devices=config.devices, revisions=config.weights())
         self.committed = 0
-        self.missing = 0
 
     def take_sources(self, listing: Listing) -> None:
         """Commit what is new in the listing; name what has changed."""
@@ -136,42 +115,14 @@ class Run:
             phase, self.store.url, self.epoch, self.config.seed, self.roots, pools, settings, bank, self.models
         )
         sizes = {item.part: len(item.records) for item in items}
-        with PhaseProgress(phase, UNITS[phase], sum(sizes.values()), self.console) as progress:
-            for commit in self._commits(spec, items):
-                if isinstance(commit, Aborted):
-                    raise RunError(commit.message)
-                progress.add(commit, sizes.pop(commit.part))
-                self.committed += 1
-        self.missing += len(sizes)
-        if sizes:
-            parts = ", ".join(str(part) for part in sorted(sizes)[:10])
-            raise RunError(
-                f"{phase}: {len(sizes)} parts were lost with their workers ({parts}); run the same command again"
-            )
+        # Of a machine without a GPU the check before the run has spoken already.
+        told = not cuda_devices() and on_this_machine(self.options.address)
+        self.committed += drive(spec, items, sizes, UNITS[phase], self.options, self.console, told_of_gpus=told)
 
     def _sized(self, pool: Pool) -> Pool:
         if self.options.workers is None:
             return pool
         return pool.model_copy(update={"min_actors": 1, "max_actors": self.options.workers})
-
-    def _commits(self, spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Aborted]:
-        if self.options.local:
-            yield from run_local(spec, items)
-            return
-        # Imported and started only when there is work: it takes seconds.
-        from pipeline.ray_runner import RayLost, fit_cluster, run_ray, start_ray
-
-        with quiet_native_stderr():
-            start_ray(self.options.address)
-            listen()
-            fitted, notice = fit_cluster(spec, len(items))
-            # Of a machine without a GPU the check before the run has spoken already.
-            if notice and (cuda_devices() or not on_this_machine(self.options.address)):
-                self.console.print(notice, style="yellow", highlight=False, markup=False, soft_wrap=True)
-            try:
-                yield from run_ray(fitted, items)
-            except RayLost as error:
-                raise RunError(str(error)) from error
 
 
 def shards(inputs: Sequence[str], out: str, config: Config, options: Options, console: Console) -> Result:
@@ -234,7 +185,7 @@ def _run(out: str, config: Config, options: Options, console: Console, plan: Cal
                 _stop_ray()
             # Also what a worker of a killed run may have left behind since the first sweep.
             sweep(store)
-    return Result(run.committed, run.missing, summary, time.monotonic() - start)
+    return Result(run.committed, summary, time.monotonic() - start)
 
 
 def works_here(options: Options) -> bool:

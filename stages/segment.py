@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from manifests.ids import BACKGROUND_TRACK, track_id
 from manifests.masks import Mask, MaskTrack
+from models.boxes import extent
 from models.proposals import overlap
 from models.protocols import Box, Detection, Image, Segmenter
 from models.registry import ModelChoice, make_model
@@ -76,13 +76,13 @@ class Segment(Stage[ClipWork]):
                 )
                 continue
             kept.append(mask)
-            track = Track(number, role, detection.tag, _tight_box(mask), detection.score, MaskTrack.from_masks([mask]))
+            track = Track(number, role, detection.tag, _box(mask), detection.score, MaskTrack.from_masks([mask]))
             for job, info in record.found_by.items():
                 track.stamp(job, info)
             track.stamp("segmenter", self.segmenter.info)
             record.tracks.append(track)
 
 
-def _tight_box(mask: Mask) -> Box:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+def _box(mask: Mask) -> Box:
+    x0, y0, x1, y1 = extent(mask)
+    return float(x0), float(y0), float(x1), float(y1)

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from pipeline import pool
 from pipeline.child import SeededRecords, Setup
+from pipeline.drive import Options
 from pipeline.host import Outcome
 from pipeline.latents_run import LatentsResult, latents
 from pipeline.registry import make_stage
-from pipeline.run import Options
 from stages.stage import Record
 from train.latent_settings import LatentSettings
 

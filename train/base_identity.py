@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from train.base_model import find_components
+from train.checkpoint import first_line
 
 PARTS = {"vae": ("vae",), "text": ("text_encoder", "tokenizer")}
 SUFFIXES = (".json", ".safetensors", ".model", ".txt")
@@ -43,8 +44,7 @@ def base_folder(base: str | Path) -> Path:
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=[*wanted, TRANSFORMER_CONFIG]))
     except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"there is no folder {source}, and the hub does not give it: {reason}") from error
+        raise ValueError(f"there is no folder {source}, and the hub does not give it: {first_line(error)}") from error
 
 
 def identify(folder: Path) -> BaseIdentity:

@@ -12,6 +12,7 @@ from train.checkpoint import (
     TRANSFORMER_FOLDER,
     CheckpointError,
     check_channels,
+    first_line,
     is_checkpoint,
     load_full_transformer,
     load_weights,
@@ -116,5 +117,4 @@ def _load_transformer(
             str(model), subfolder=TRANSFORMER_FOLDER, revision=revision, dtype=dtype, use_safetensors=True
         )
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{model} is no CogVideoX base that can be loaded: {reason}") from error
+        raise ValueError(f"{model} is no CogVideoX base that can be loaded: {first_line(error)}") from error

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler
 from transformers import AutoTokenizer, T5EncoderModel
 
 from train.base_model import find_components
+from train.checkpoint import first_line
 from train.text import TextEncoder
 
 
@@ -21,7 +22,7 @@ def load_vae(model: str | Path, dtype: torch.dtype, device: torch.device | str) 
             source, subfolder="vae", revision=revision, dtype=dtype, use_safetensors=True
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"the VAE of {source} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"the VAE of {source} cannot be loaded: {first_line(error)}") from error
     return vae.to(device).eval().requires_grad_(False)
 
 
@@ -31,7 +32,7 @@ def load_noise_schedule(model: str | Path) -> CogVideoXDDIMScheduler:
     try:
         return CogVideoXDDIMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision)
     except (OSError, ValueError) as error:
-        raise ValueError(f"the scheduler of {source} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"the scheduler of {source} cannot be loaded: {first_line(error)}") from error
 
 
 def load_text_encoder(
@@ -45,9 +46,5 @@ def load_text_encoder(
         tokenizer = AutoTokenizer.from_pretrained(source, subfolder="tokenizer", revision=where["revision"])
         encoder: Any = T5EncoderModel.from_pretrained(source, subfolder="text_encoder", **where)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"the text encoder of {source} cannot be loaded: {_first_line(error)}") from error
+        raise ValueError(f"the text encoder of {source} cannot be loaded: {first_line(error)}") from error
     return TextEncoder(tokenizer, encoder.to(device).eval(), max_tokens)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

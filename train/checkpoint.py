@@ -226,7 +226,7 @@ def load_weights(transformer: CogVideoXTransformer3DModel, folder: str | Path) -
         _load_patch_embedding(transformer, Path(folder) / PATCH_EMBED_FILE)
         _load_update(transformer, Path(folder), config)
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        raise CheckpointError(f"{folder} cannot be loaded: {first_line(error)}") from error
     return config
 
 
@@ -266,10 +266,11 @@ def load_full_transformer(folder: str | Path, dtype: torch.dtype | None = None) 
             folder, subfolder=TRANSFORMER_FOLDER, dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        raise CheckpointError(f"{folder} cannot be loaded: {first_line(error)}") from error
     keep_learned_positions(transformer)
     return transformer
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library complains of, on one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

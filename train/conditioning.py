@@ -152,6 +152,24 @@ def join_channels(noisy: Tensor, masked_latents: Tensor, mask: Tensor) -> Tensor
     return torch.cat([noisy, masked_latents.to(noisy.dtype), mask.to(noisy.dtype)], dim=2)
 
 
+@torch.no_grad()
+def encode_mean(vae: AutoencoderKLCogVideoX, video: Tensor) -> Tensor:
+    """Unscaled latents (F', C, h, w) of one video (1, 3, F, H, W) on the VAE's device, in its number format."""
+    mean: Tensor = vae.encode(video.to(vae.dtype)).latent_dist.mode()
+    return mean[0].transpose(0, 1)
+
+
+def video_scale(vae: AutoencoderKLCogVideoX) -> float:
+    """Factor of the video's latents, see `encode_video`."""
+    return float(vae.config.scaling_factor)
+
+
+def masked_scale(vae: AutoencoderKLCogVideoX) -> float:
+    """Factor of the masked video's latents, see `encode_masked_video`."""
+    scale = float(vae.config.scaling_factor)
+    return 1 / scale if vae.config.invert_scale_latents else scale
+
+
 def encode_video(vae: AutoencoderKLCogVideoX, video: Tensor) -> Tensor:
     """Scaled latents (B, F', C, h, w) float32 of pixels (B, 3, F, H, W).
 
@@ -159,7 +177,7 @@ def encode_video(vae: AutoencoderKLCogVideoX, video: Tensor) -> Tensor:
     must be those a trainer would encode. One video at a time, so that memory does not grow with the batch. Pixels lie
     on the VAE's device.
     """
-    return _encode(vae, video) * float(vae.config.scaling_factor)
+    return _encode(vae, video) * video_scale(vae)
 
 
 def encode_masked_video(vae: AutoencoderKLCogVideoX, masked: Tensor) -> Tensor:
@@ -167,15 +185,12 @@ def encode_masked_video(vae: AutoencoderKLCogVideoX, masked: Tensor) -> Tensor:
 
     Image-to-video bases whose VAE says `invert_scale_latents` were trained on conditions divided by the scaling factor.
     """
-    scale = float(vae.config.scaling_factor)
-    return _encode(vae, masked) * (1 / scale if vae.config.invert_scale_latents else scale)
+    return _encode(vae, masked) * masked_scale(vae)
 
 
-@torch.no_grad()
 def _encode(vae: AutoencoderKLCogVideoX, video: Tensor) -> Tensor:
     check_window(*video.shape[2:])
-    means = [vae.encode(one.to(vae.dtype)).latent_dist.mode().float() for one in torch.split(video, 1)]
-    return torch.cat(means).transpose(1, 2)
+    return torch.stack([encode_mean(vae, one).float() for one in torch.split(video, 1)])
 
 
 @torch.no_grad()

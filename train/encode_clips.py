@@ -32,8 +32,16 @@ from stages.stage import Context, Stage
 from stages.windows import Window
 from train.base_identity import base_folder, identify
 from train.base_parts import load_vae
-from train.conditioning import mask_video, set_keyframe, to_mask, to_model_range
-from train.latent_members import encode_mean, masked_scale, pack_latents, video_scale
+from train.conditioning import (
+    encode_mean,
+    mask_video,
+    masked_scale,
+    set_keyframe,
+    to_mask,
+    to_model_range,
+    video_scale,
+)
+from train.latent_members import pack_latents
 from train.latent_settings import EncodeSettings
 
 MODEL = "cogvideox"

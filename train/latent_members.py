@@ -7,28 +7,9 @@ then gives bit for bit what encoding while training gives, also in bfloat16.
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKLCogVideoX
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-
-
-@torch.no_grad()
-def encode_mean(vae: AutoencoderKLCogVideoX, video: Tensor) -> Tensor:
-    """Unscaled latents (F', C, h, w) of one video (1, 3, F, H, W) on the VAE's device, in its number format."""
-    mean: Tensor = vae.encode(video.to(vae.dtype)).latent_dist.mode()
-    return mean[0].transpose(0, 1)
-
-
-def video_scale(vae: AutoencoderKLCogVideoX) -> float:
-    """Factor of the video's latents, see `train.conditioning.encode_video`."""
-    return float(vae.config.scaling_factor)
-
-
-def masked_scale(vae: AutoencoderKLCogVideoX) -> float:
-    """Factor of the masked video's latents, see `train.conditioning.encode_masked_video`."""
-    scale = float(vae.config.scaling_factor)
-    return 1 / scale if vae.config.invert_scale_latents else scale
 
 
 def pack_latents(mean: Tensor, scale: float) -> bytes:

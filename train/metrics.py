@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from models.boxes import extent
 from models.protocols import Image
 from stages.score import square_window
 
@@ -51,7 +52,9 @@ def masked_error(truth: Video, edited: Video, masks: Masks) -> float | None:
 def text_alignment(clip: Clip, edited: Video, masks: Masks, caption: str) -> float | None:
     """TA: mean CLIP score of edited region and caption over the frames with a mask; None where there is none."""
     regions = [
-        square_window(frame, _box(mask), REGION_MARGIN) for frame, mask in zip(edited, masks, strict=True) if mask.any()
+        square_window(frame, extent(mask), REGION_MARGIN)
+        for frame, mask in zip(edited, masks, strict=True)
+        if mask.any()
     ]
     if not regions:
         return None
@@ -104,8 +107,3 @@ def _mean_difference(one: Video, other: Video, region: Masks) -> float | None:
         total += float(np.abs(first[here].astype(np.int16) - second[here]).sum())
         count += 3 * int(here.sum())
     return total / count
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -7,6 +7,7 @@ loaded as the real ones are, but it has learnt nothing. What comes out of it is 
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -63,11 +64,25 @@ def save_tiny_base(folder: str | Path, settings: TinyBaseSettings | None = None)
     settings = settings or TinyBaseSettings()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        tokenizer = _tokenizer(settings)
-        text_encoder = _text_encoder(settings, len(tokenizer))
+        words = [word for word in FREQUENT_WORDS.split() if len(word) > 1]
+        tokenizer = word_tokenizer([*words, "a"], settings.text_tokens)
+        text_encoder = random_t5(len(tokenizer), settings.text_features)
         vae = tiny_vae(settings)
         transformer = _transformer(settings)
-    scheduler = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}[settings.scheduler](
+    scheduler = noise_schedule({"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}[settings.scheduler])
+    target = Path(folder)
+    CogVideoXPipeline(
+        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
+    ).save_pretrained(target)
+    (target / "README.md").write_text(f"# Random weights\n\n{TINY_BASE_NOTICE}\n", encoding="utf-8")
+    return target
+
+
+def noise_schedule(
+    kind: type[CogVideoXDDIMScheduler | CogVideoXDPMScheduler],
+) -> CogVideoXDDIMScheduler | CogVideoXDPMScheduler:
+    """A scheduler with the noise levels of the released bases."""
+    return kind(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
@@ -79,28 +94,23 @@ def save_tiny_base(folder: str | Path, settings: TinyBaseSettings | None = None)
         set_alpha_to_one=True,
         clip_sample=False,
     )
-    target = Path(folder)
-    CogVideoXPipeline(
-        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=transformer, scheduler=scheduler
-    ).save_pretrained(target)
-    (target / "README.md").write_text(f"# Random weights\n\n{TINY_BASE_NOTICE}\n", encoding="utf-8")
-    return target
 
 
-def _tokenizer(settings: TinyBaseSettings) -> T5Tokenizer:
+def word_tokenizer(words: Sequence[str], max_tokens: int) -> T5Tokenizer:
+    """A tokenizer with one token for each of these words; anything else is spelt in letters."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(letter, -3.0) for letter in string.ascii_letters + string.digits + ".,'-!?"]
-    pieces += [("▁" + word, -1.0) for word in FREQUENT_WORDS.split() if len(word) > 1]
-    pieces += [("▁a", -1.0)]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=settings.text_tokens)
+    pieces += [("▁" + word, -1.0) for word in words]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=max_tokens)
 
 
-def _text_encoder(settings: TinyBaseSettings, vocabulary: int) -> T5EncoderModel:
+def random_t5(vocabulary: int, features: int, head_features: int = 8) -> T5EncoderModel:
+    """T5 that has learnt nothing: it still gives every word a vector of its own."""
     config = T5Config(
         vocab_size=vocabulary,
-        d_model=settings.text_features,
-        d_kv=8,
-        d_ff=2 * settings.text_features,
+        d_model=features,
+        d_kv=head_features,
+        d_ff=2 * features,
         num_layers=2,
         num_heads=4,
         feed_forward_proj="gated-gelu",

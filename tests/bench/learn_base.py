@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from diffusers import (
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
 )
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+from train.tiny_base import noise_schedule, random_t5, word_tokenizer
 
 
 @dataclass(frozen=True)
@@ -36,52 +36,16 @@ def save_base(folder: Path, vae: AutoencoderKLCogVideoX, captions: Iterable[str]
     """Write the base as diffusers would and return its folder. The words of `captions` are one token each."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sizes.seed)
-        tokenizer = _tokenizer(captions, sizes)
+        words = sorted({word for text in captions for word in re.findall(r"[A-Za-z]+", text) if len(word) > 1})
+        tokenizer = word_tokenizer(["a", "A", *words], sizes.text_tokens)
         parts = {
             "tokenizer": tokenizer,
-            "text_encoder": _text_encoder(len(tokenizer), sizes),
+            "text_encoder": random_t5(len(tokenizer), sizes.text_features, head_features=16),
             "transformer": _transformer(sizes),
         }
-    scheduler = CogVideoXDDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        snr_shift_scale=1.0,
-        timestep_spacing="trailing",
-        set_alpha_to_one=True,
-        clip_sample=False,
-    )
+    scheduler = noise_schedule(CogVideoXDDIMScheduler)
     CogVideoXPipeline(vae=vae, scheduler=scheduler, **parts).save_pretrained(folder)
     return folder
-
-
-def _tokenizer(captions: Iterable[str], sizes: BaseSizes) -> T5Tokenizer:
-    words = sorted({word for caption in captions for word in re.findall(r"[A-Za-z]+", caption) if len(word) > 1})
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    pieces += [(letter, -3.0) for letter in string.ascii_letters + string.digits + ".,'-!?"]
-    pieces += [("▁" + word, -1.0) for word in ["a", "A", *words]]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=sizes.text_tokens)
-
-
-def _text_encoder(vocabulary: int, sizes: BaseSizes) -> T5EncoderModel:
-    """T5 that has learnt nothing: it still gives every word a vector of its own."""
-    config = T5Config(
-        vocab_size=vocabulary,
-        d_model=sizes.text_features,
-        d_kv=16,
-        d_ff=2 * sizes.text_features,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    encoder = T5EncoderModel(config)
-    encoder.train(False)
-    return encoder
 
 
 def _transformer(sizes: BaseSizes) -> CogVideoXTransformer3DModel:

@@ -16,7 +16,8 @@ from manifests.dataset import Dataset
 from manifests.records import SampleRow
 from manifests.storage import open_store
 from pipeline.config import Config
-from pipeline.run import Options, shards
+from pipeline.drive import Options
+from pipeline.run import shards
 
 REFERENCE_FRAMES = 104
 """Frames of the clip that seconds per stage are given for."""

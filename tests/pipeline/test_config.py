@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 from stand_in_network import STAND_IN
 
+from manifests.differences import differences
 from models.registry import NAMES as MODELS
 from models.registry import model_class
 from models.vocabulary import shipped_words
@@ -20,7 +21,6 @@ from pipeline.config import (
     Config,
     ConfigError,
     Pool,
-    differences,
     load_config,
     profiles,
     semantic_hash,

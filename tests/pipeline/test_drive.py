@@ -9,10 +9,9 @@ from rich.console import Console
 from manifests.commits import Commit
 from pipeline import drive as module
 from pipeline.config import Pool
-from pipeline.drive import drive
+from pipeline.drive import Options, RunError, drive
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
-from pipeline.run import Options, RunError
 
 SPEC = PhaseSpec("latents", "out", 1, 0, {}, (Pool(name="one", stages=("decode",)),), {})
 ITEMS = [PartItem(part, ()) for part in (2, 5, 7)]

@@ -13,9 +13,9 @@ from tiny_dataset import write_clip
 from manifests.storage import open_store
 from pipeline.binding import bind
 from pipeline.config import load_config
+from pipeline.drive import Options
 from pipeline.dry_run import plan_text
 from pipeline.ingest_phase import commit_listing, ingest_items
-from pipeline.run import Options
 from stages.listing import list_sources
 
 

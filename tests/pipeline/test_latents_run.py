@@ -21,8 +21,8 @@ from manifests.schema import from_parquet
 from manifests.storage import open_store
 from manifests.summary import summarise
 from pipeline.binding import ConfigMismatch
+from pipeline.drive import RunError
 from pipeline.latents_run import bound_settings, plan_of
-from pipeline.run import RunError
 from train.tiny_base import TinyBaseSettings, save_tiny_base
 
 COUNTS = ("latents.kept", "latents.failed", "latents.windows", "latents.masked", "captions.kept")

@@ -20,8 +20,8 @@ from manifests.commits import PartWriter, read_commit
 from manifests.lock import FolderLocked, run_lock
 from manifests.storage import Store, open_store
 from pipeline.donor_bank import commit_bank
+from pipeline.drive import RunError
 from pipeline.prune import prune
-from pipeline.run import RunError
 from stages.donors import DonorSettings
 
 

@@ -5,16 +5,8 @@ import pytest
 pytest.importorskip("diffusers")
 import torch
 
-from train.conditioning import encode_masked_video, encode_video
-from train.latent_members import (
-    encode_mean,
-    masked_scale,
-    pack_latents,
-    pack_text,
-    unpack_latents,
-    unpack_text,
-    video_scale,
-)
+from train.conditioning import encode_masked_video, encode_mean, encode_video, masked_scale, video_scale
+from train.latent_members import pack_latents, pack_text, unpack_latents, unpack_text
 from train.tiny_base import TinyBaseSettings, tiny_vae
 
 
