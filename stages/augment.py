@@ -151,8 +151,10 @@ def apply_variant(mask: Mask, parameters: VariantParameters) -> Mask:
     """
     _check(parameters)
     op = parameters["op"]
+    if op == "original":
+        return mask.copy()
     box = tight_box(mask)
-    if box is None or op == "original":
+    if box is None:
         return mask.copy()
     growth = _growth(box, (mask.shape[0], mask.shape[1]), parameters)
     x0, y0, x1, y1 = _grown_box(box, growth)
@@ -162,6 +164,19 @@ def apply_variant(mask: Mask, parameters: VariantParameters) -> Mask:
         return result
     window = mask[box[1] : box[3], box[0] : box[2]]
     result[y0:y1, x0:x1] = grow(window, growth) if op == "expand" else convex_hull(window, growth)
+    return result
+
+
+def variant_of_frame(track: MaskTrack, frame: int, parameters: VariantParameters) -> Mask:
+    """`apply_variant` on one frame of a track; box variants need no decoded mask."""
+    _check(parameters)
+    if parameters["op"] not in ("box", "box_expand"):
+        return apply_variant(track.mask(frame), parameters)
+    x0, y0, x1, y1 = track.take([frame]).boxes()[0].tolist()
+    result = np.zeros(track.size, dtype=np.bool_)
+    if x1 > x0:
+        left, top, right, bottom = _grown_box((x0, y0, x1, y1), _growth((x0, y0, x1, y1), track.size, parameters))
+        result[top:bottom, left:right] = True
     return result
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -53,61 +52,44 @@ def grow(mask: Mask, growth: Growth) -> Mask:
 
     Returns (top + h + bottom, left + w + right) bool: the input shifted by (left, top) and grown outwards by exactly
     the given pixels on each side of its box, corners rounded, holes and bays filled as far as the oval reaches.
-    The cost does not depend on the size of the oval: each pixel's distance to the nearest mask pixels of its row says
+    The cost hardly depends on the size of the oval: each pixel's distance to the nearest mask pixels of its row says
     how far up and down the column it is covered, and running extremes join these vertical segments.
     """
     height, width = mask.shape
-    padded_width = growth.left + width + growth.right
-    lowest = np.empty((height, padded_width), dtype=np.int16)
-    highest = np.empty((height, padded_width), dtype=np.int16)
+    size = (growth.top + height + growth.bottom, growth.left + width + growth.right)
+    rows = np.arange(size[0], dtype=np.int16)[:, None]
+    lowest, highest = np.full(size, -1, dtype=np.int16), np.full(size, size[0], dtype=np.int16)
+    down, up = ((_reaches(growth.right, along), _reaches(growth.left, along)) for along in (growth.bottom, growth.top))
     for start in range(0, height, _STRIP_ROWS):
-        strip = slice(start, min(start + _STRIP_ROWS, height))
-        padded = np.zeros((strip.stop - start, padded_width), dtype=np.bool_)
-        padded[:, growth.left : growth.left + width] = mask[strip]
-        covers = _covers(padded, growth)
-        rows = np.arange(growth.top + start, growth.top + strip.stop, dtype=np.int32)[:, None]
-        lowest[strip] = rows - 1 + (covers >> 16)
-        highest[strip] = rows + 1 - (covers & 0xFFFF)
-    return _join_covers(lowest, highest, growth)
+        strip = mask[start : start + _STRIP_ROWS]
+        here = slice(growth.top + start, growth.top + start + len(strip))
+        to_left, to_right = _row_distances(strip, growth)
+        lowest[here] = rows[here] - 1 + np.maximum(cv2.LUT(to_left, down[0]), cv2.LUT(to_right, down[1]))
+        highest[here] = rows[here] + 1 - np.maximum(cv2.LUT(to_left, up[0]), cv2.LUT(to_right, up[1]))
+    lowest = cv2.dilate(lowest, np.ones((growth.bottom + 1, 1), np.uint8), anchor=(0, growth.bottom))
+    highest = cv2.erode(highest, np.ones((growth.top + 1, 1), np.uint8), anchor=(0, 0))
+    return np.asarray((lowest >= rows) | (highest <= rows), dtype=np.bool_)
 
 
-def _covers(padded: Mask, growth: Growth) -> npt.NDArray[np.int32]:
-    """How far the ovals of its row's mask pixels cover each pixel's column, as in `_vertical_covers`."""
-    columns = np.arange(padded.shape[1], dtype=np.int16)
-    nearest_left = np.maximum.accumulate(np.where(padded, columns, _FAR_LEFT), axis=1)
-    nearest_right = np.minimum.accumulate(np.where(padded, columns, -_FAR_LEFT)[:, ::-1], axis=1)[:, ::-1]
-    # A mask pixel on the left reaches here with the oval's right half, and the other way round.
-    from_left = np.take(_vertical_covers(growth.right, growth), columns - nearest_left, mode="clip")
-    from_right = np.take(_vertical_covers(growth.left, growth), nearest_right - columns, mode="clip")
-    return np.maximum(from_left, from_right, out=from_left)
+def _row_distances(strip: Mask, growth: Growth) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Each pixel's distance to the nearest mask pixel of its row on the left and on the right, itself included.
 
-
-@lru_cache(maxsize=8)
-def _vertical_covers(across: int, growth: Growth) -> npt.NDArray[np.int32]:
-    """By distance 0 … `across` + 1: pixels covered down and up, this one counted, as one number down · 2¹⁶ + up.
-
-    Both fall together with the distance relative to `across`, so the larger of two such numbers is the larger in both
-    parts. The last entry, 0, says that the oval does not reach.
+    `strip` is widened by the growth; what lies farther than the oval reaches is just far.
     """
-    down, up = _quarter_ellipse(across, growth.bottom), _quarter_ellipse(across, growth.top)
-    return np.append((down + 1 << 16) + up + 1, np.int32(0))
+    padded = np.pad(strip, ((0, 0), (growth.left, growth.right)))
+    columns = np.arange(padded.shape[1], dtype=np.int16)
+    # A mask pixel on the left reaches here with the oval's right half, and the other way round.
+    on_left, on_right = np.where(padded, columns, _FAR_LEFT), np.where(padded, columns, -_FAR_LEFT)
+    nearest_left = cv2.dilate(on_left, np.ones((1, growth.right + 1), np.uint8), anchor=(growth.right, 0))
+    nearest_right = cv2.erode(on_right, np.ones((1, growth.left + 1), np.uint8), anchor=(0, 0))
+    return (columns - nearest_left).view(np.uint16), (nearest_right - columns).view(np.uint16)
 
 
-def _join_covers(lowest: npt.NDArray[np.int16], highest: npt.NDArray[np.int16], growth: Growth) -> Mask:
-    """Union of the vertical segments from each pixel to its `lowest` and to its `highest` canvas row."""
-    height, width = lowest.shape
-    canvas = np.empty((growth.top + height + growth.bottom, width), dtype=np.bool_)
-    reach = np.full(width, -1, dtype=np.int16)
-    for row, covered in enumerate(canvas):
-        if growth.top <= row < growth.top + height:
-            np.maximum(reach, lowest[row - growth.top], out=reach)
-        np.greater_equal(reach, row, out=covered)
-    reach.fill(len(canvas))
-    for row in range(growth.top + height - 1, -1, -1):
-        if row >= growth.top:
-            np.minimum(reach, highest[row - growth.top], out=reach)
-        canvas[row] |= reach <= row
-    return canvas
+def _reaches(across: int, along: int) -> npt.NDArray[np.int16]:
+    """By distance, of 16 bits: pixels covered down or up the column, this one counted; 0 beyond `across`."""
+    table = np.zeros(2**16, dtype=np.int16)
+    table[: across + 1] = _quarter_ellipse(across, along) + 1
+    return table
 
 
 def convex_hull(mask: Mask, growth: Growth | None = None) -> Mask:

@@ -23,6 +23,9 @@ from models.protocols import Image
 Boxes = npt.NDArray[np.int64]
 """(frames, 4): x0, y0, x1, y1 of each frame's mask in pixels, end exclusive; zeros where it is empty."""
 
+_Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
 
 class WindowSettings(BaseModel, frozen=True, extra="forbid"):
     """Size of a window in pixels and frames. The defaults are CogVideoX's."""
@@ -71,26 +74,59 @@ class Window:
     width: int
     height: int
 
+    def places(self, index: int) -> list[int]:
+        """Where in the window a frame of the clip is shown."""
+        return [place for place, shown in enumerate(self.indices) if shown == index]
+
     def cut(self, image: Image) -> Image:
         """The window's pixels of a frame, (height, width, 3) uint8."""
-        shrinks = self.scale < 1
-        return np.asarray(self._warp(image, cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC), np.uint8)
+        interpolation = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
+        return np.asarray(
+            cv2.resize(self._piece(image), (self.width, self.height), interpolation=interpolation), np.uint8
+        )
 
     def cut_mask(self, mask: Mask) -> Mask:
         """The window's pixels of a mask: those at least half covered, or all touched ones where none is."""
-        levels = mask.view(np.uint8) * np.uint8(255)
-        covered = self._warp(levels, cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
+        piece = self._piece(mask).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(piece)
+        covered = np.zeros((self.height, self.width), np.uint8)
+        if width:
+            taken, shown = self._blocks(piece.shape, (x, y, x + width, y + height))
+            target = covered[shown]
+            interpolation = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+            target[:] = cv2.resize(piece[taken] * np.uint8(255), target.shape[::-1], interpolation=interpolation)
         half = covered >= 128
         return np.asarray(half if half.any() else covered > 0, np.bool_)
 
-    def _warp(self, picture: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:
+    def _piece(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         # Whole pixels of the clip: the crop is true to within one of them.
         span_x, span_y = self.width / self.scale, self.height / self.scale
         left, top = round(self.x0), round(self.y0)
         right = min(picture.shape[1], left + math.ceil(span_x - 1e-6))
         bottom = min(picture.shape[0], top + math.ceil(span_y - 1e-6))
-        piece = np.ascontiguousarray(picture[top:bottom, left:right])
-        return np.asarray(cv2.resize(piece, (self.width, self.height), interpolation=interpolation))
+        return np.ascontiguousarray(picture[top:bottom, left:right])
+
+    def _blocks(self, piece: tuple[int, ...], box: tuple[int, int, int, int]) -> tuple[_Part, _Part]:
+        """The part of a mask's piece to resize so that all of `box` comes out as of the whole, and where that is shown.
+
+        Shrinking by 3 : 2 makes 2 pixels of every 3, whatever lies beside them. Where the coverage of a pixel may be
+        one half exactly (an even number of parts), its rounding depends on the place: there the part is the whole.
+        """
+        shown = (self.height, self.width)
+        blocks = [math.gcd(*lengths) for lengths in zip(piece, shown, strict=True)]
+        if self.scale >= 1 or any(length // count % 2 == 0 for length, count in zip(piece, blocks, strict=True)):
+            blocks = [1, 1]
+        x0, y0, x1, y1 = box
+        taken_rows, shown_rows = _cover(y0, y1, blocks[0], piece[0], shown[0])
+        taken_columns, shown_columns = _cover(x0, x1, blocks[1], piece[1], shown[1])
+        return (taken_rows, taken_columns), (shown_rows, shown_columns)
+
+
+def _cover(low: int, high: int, blocks: int, length: int, shown: int) -> tuple[slice, slice]:
+    """The whole blocks that hold pixels `low` to `high`, in the `length` pixels given and in the `shown` ones."""
+    given, made = length // blocks, shown // blocks
+    first, end = low // given, -(-high // given)
+    return slice(first * given, end * given), slice(first * made, end * made)
 
 
 def frame_numbers(clip: ClipShape, settings: WindowSettings, start: int) -> tuple[int, ...]:

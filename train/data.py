@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,8 +19,8 @@ from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
 from manifests.storage import StorageError
 from models.protocols import Image
-from stages.augment import apply_variant
-from stages.media import MediaError, decode_clip
+from stages.augment import variant_of_frame
+from stages.media import MediaError, iter_clip
 from stages.range_file import RangeFile
 from stages.windows import ClipShape, Window, WindowSettings, choose_window
 from train.mixing import Mixing, Slot
@@ -105,27 +105,18 @@ class SampleReader:
         # Every variant contains the original, so where that is seen the variant is; its boxes need no decoding.
         key = f"{slot.key} {sample.sample_id}"
         window = choose_window(shape_of(sample), track.boxes(), self.windows, self.seed, key)
-        distinct = sorted(set(window.indices))
-        parameters = json.loads(sample.variant_parameters)
-        masks = {index: window.cut_mask(apply_variant(track.mask(index), parameters)) for index in distinct}
+        masks = cut_masks(track, window, sample.variant_parameters)
         stored = self.latents.find(sample, window, slot.kive) if self.latents is not None else Stored()
         frames = None
         if stored.latents is None or stored.masked_latents is None:
-            cut = dict(zip(distinct, map(window.cut, self._decode(sample, distinct)), strict=True))
-            frames = np.stack([cut[index] for index in window.indices])
-        return Example(
-            slot,
-            sample,
-            window,
-            frames,
-            np.stack([masks[index] for index in window.indices]),
-            stored.latents,
-            stored.masked_latents,
-            stored.text,
-        )
+            frames = np.empty((*masks.shape, 3), np.uint8)
+            distinct = sorted(set(window.indices))
+            for index, frame in zip(distinct, self._decode(sample, distinct), strict=True):
+                frames[window.places(index)] = window.cut(frame)
+        return Example(slot, sample, window, frames, masks, stored.latents, stored.masked_latents, stored.text)
 
-    def _decode(self, sample: Sample, indices: Sequence[int]) -> list[Image]:
-        """Frames of the clip; of a long one only the bytes that they need are read."""
+    def _decode(self, sample: Sample, indices: Sequence[int]) -> Iterator[Image]:
+        """Frames of the clip, one at a time: of a long one only the bytes that they need are read."""
 
         def fetch(offset: int, size: int) -> bytes:
             return self.dataset.store.read_range(sample.shard, sample.clip_offset + offset, size)
@@ -133,7 +124,7 @@ class SampleReader:
         with RangeFile(fetch, sample.clip_size) as file:
             if sample.kind == "image":
                 file.expect(0, sample.clip_size)
-            return decode_clip(file, indices=indices)
+            yield from iter_clip(file, indices=indices)
 
 
 class EditSamples:
@@ -156,6 +147,15 @@ class EditSamples:
                 problem = f"{sample.sample_id}: {' '.join(str(error).split())}"
                 log.warning("sample %s is left out of %s", problem, slot.key)
         raise DataError(f"{ATTEMPTS} samples in a row could not be read; the last was {problem}")
+
+
+def cut_masks(track: MaskTrack, window: Window, variant_parameters: str) -> npt.NDArray[np.bool_]:
+    """The masks that a variant (JSON of its parameters) gives in a window, (frames, height, width)."""
+    parameters = json.loads(variant_parameters)
+    masks = np.empty((len(window.indices), window.height, window.width), np.bool_)
+    for index in set(window.indices):
+        masks[window.places(index)] = window.cut_mask(variant_of_frame(track, index, parameters))
+    return masks
 
 
 def shape_of(sample: Sample) -> ClipShape:

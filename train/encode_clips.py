@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +15,6 @@ from manifests.masks import MaskTrack
 from manifests.records import SampleRow
 from manifests.storage import open_store
 from models.placement import Placement, place
-from stages.augment import apply_variant
 from stages.latent_work import (
     ClipLatents,
     EncodedWindow,
@@ -29,7 +27,6 @@ from stages.latent_work import (
 )
 from stages.media import decode_clip
 from stages.stage import Context, Stage
-from stages.windows import Window
 from train.base_identity import base_folder, identify
 from train.base_parts import load_vae
 from train.conditioning import (
@@ -41,6 +38,7 @@ from train.conditioning import (
     to_model_range,
     video_scale,
 )
+from train.data import cut_masks
 from train.latent_members import pack_latents
 from train.latent_settings import EncodeSettings
 
@@ -103,7 +101,8 @@ class EncodeClips(Stage[ClipLatents]):
     def _encode_masked(
         self, piece: NumberedWindow, video: Tensor, sample: SampleRow, masks: MaskTrack
     ) -> Iterator[EncodedWindow]:
-        mask = _cut_masks(piece.window, masks, sample).to(video.device)
+        cut = cut_masks(masks, piece.window, sample.variant_parameters)
+        mask = to_mask(cut).unsqueeze(0).to(video.device)
         masked = mask_video(video, mask)
         forms = [(False, masked)]
         if sample.kind == "video":
@@ -120,13 +119,6 @@ class EncodeClips(Stage[ClipLatents]):
         file = self.context.scratch / uuid.uuid4().hex
         file.write_bytes(pack_latents(mean, scale))
         return EncodedWindow(piece.number, piece.window, masking, file)
-
-
-def _cut_masks(window: Window, masks: MaskTrack, sample: SampleRow) -> Tensor:
-    """The variant's masks in the window, (1, 1, frames, height, width)."""
-    parameters = json.loads(sample.variant_parameters)
-    cut = {index: window.cut_mask(apply_variant(masks.mask(index), parameters)) for index in set(window.indices)}
-    return to_mask(np.stack([cut[index] for index in window.indices])).unsqueeze(0)
 
 
 def checked_base(settings: EncodeSettings) -> str:

@@ -19,7 +19,7 @@ from bench.figures import Figure, Report, Table
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
 from stages.augment import apply_variant
-from stages.media import ClipWriter, MediaSettings, decode_clip
+from stages.media import ClipWriter, MediaSettings, iter_clip
 from stages.windows import Window, WindowSettings
 from train.data import Example, SampleReader
 from train.mixing import Slot
@@ -90,8 +90,8 @@ def read_exploded(paths: list[str], windows: dict[str, Window]) -> Iterator[tupl
     for sample in webdataset.WebDataset(paths, shardshuffle=False):
         window = windows[sample["__key__"]]
         distinct = sorted(set(window.indices))
-        frames = dict(zip(distinct, map(window.cut, decode_clip(sample["mp4"], indices=distinct)), strict=True))
-        light = decode_clip(sample["mask.mp4"], indices=distinct)
+        frames = dict(zip(distinct, map(window.cut, iter_clip(sample["mp4"], indices=distinct)), strict=True))
+        light = iter_clip(sample["mask.mp4"], indices=distinct)
         masks = dict(zip(distinct, (window.cut_mask(picture[..., 0] > 127) for picture in light), strict=True))
         json.loads(sample["json"])
         yield tuple(np.stack([part[index] for index in window.indices]) for part in (frames, masks))  # type: ignore[misc]

@@ -25,6 +25,7 @@ from stages.augment import (
     draw_variants,
     size_reason,
     variant_areas,
+    variant_of_frame,
 )
 from stages.morphology import Growth, convex_hull, grow, tight_box
 
@@ -145,6 +146,25 @@ def test_what_holds_for_every_mask(mask: Mask, ratio: float, weights: tuple[floa
     )
     for op in ("expand", "hull_expand", "box_expand"):
         assert tight_box(made[op]) == grown
+
+
+@settings(max_examples=100, deadline=None)
+@given(masks(), fractions, st.tuples(fractions, fractions, fractions, fractions))
+def test_a_variant_of_a_stored_frame_is_that_of_its_mask(
+    mask: Mask, ratio: float, weights: tuple[float, float, float, float]
+) -> None:
+    track = MaskTrack.from_masks([np.zeros_like(mask), mask])
+    for op in VARIANT_CODES:
+        parameters = parameters_of(op, ratio, weights)
+        np.testing.assert_array_equal(variant_of_frame(track, 1, parameters), apply_variant(mask, parameters))
+        assert not variant_of_frame(track, 0, parameters).any()
+
+
+@pytest.mark.parametrize("density", [0.0005, 0.01, 0.5])
+@pytest.mark.parametrize("growth", [Growth(45, 12, 3, 31), Growth(0, 40, 40, 0)])
+def test_far_growing_of_noise_is_dilation_by_the_oval(density: float, growth: Growth) -> None:
+    noise = np.random.default_rng(0).random((70, 90)) < density
+    np.testing.assert_array_equal(grow(noise, growth), grow_by_definition(noise, growth))
 
 
 def test_draws_are_made_once_per_track_and_differ_between_tracks() -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stages.windows import ClipShape, WindowSettings, choose_window, fixed_windows, frame_numbers, last_start
+from stages.windows import ClipShape, Window, WindowSettings, choose_window, fixed_windows, frame_numbers, last_start
 
 CLIP = ClipShape("0123456789abcdef", "video", 1280, 720, 30.0, 150)
 IMAGE = ClipShape("0123456789abcdef", "image", 900, 1200, None, 1)
@@ -86,6 +88,33 @@ def test_pixels_and_masks_are_cut_alike() -> None:
     assert cut.shape == (480, 720)
     assert np.mean((pixels[..., 0] > 127) == cut) > 0.999
     assert cut.sum() == pytest.approx(140 * 120 * window.scale**2, rel=0.02)
+
+
+def cut_whole(window: Window, mask: np.ndarray) -> np.ndarray:
+    """`cut_mask` by its definition: the whole crop is resized."""
+    left, top = round(window.x0), round(window.y0)
+    right, bottom = (start + math.ceil(size / window.scale - 1e-6) for start, size in ((left, 720), (top, 480)))
+    levels = np.ascontiguousarray(mask[top:bottom, left:right]).view(np.uint8) * np.uint8(255)
+    covered = cv2.resize(levels, (720, 480), interpolation=cv2.INTER_AREA if window.scale < 1 else cv2.INTER_LINEAR)
+    return covered >= 128 if (covered >= 128).any() else covered > 0
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(720, 1280), (1080, 1920), (1440, 2560), (540, 960), (720, 960), (1200, 900), (677, 1024), (480, 854), (400, 600)],
+)
+def test_a_mask_is_cut_as_if_the_whole_frame_were_resized(size: tuple[int, int]) -> None:
+    """Also where pixels are exactly half covered (4 : 3) and where sizes have no common steps."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    scale = max(720 / width, 480 / height)
+    for side in (0, 1, 5, 60, 250, 390):
+        mask = np.zeros(size, np.bool_)
+        y, x = rng.integers(0, height - side), rng.integers(0, width - side)
+        mask[y : y + side, x : x + side] = rng.random((side, side)) < 0.5
+        x0, y0 = rng.random(2) * (width - 720 / scale, height - 480 / scale)
+        window = Window((0,), max(0.0, x0), max(0.0, y0), scale, 720, 480)
+        np.testing.assert_array_equal(window.cut_mask(mask), cut_whole(window, mask))
 
 
 def test_a_speck_does_not_vanish() -> None:
