@@ -68,10 +68,10 @@ class Report:
         rows = [
             (figure.name, figure.value, figure.wanted, "yes" if figure.met else "**no**") for figure in self.figures
         ]
-        parts = [_markdown_table(("what", "measured", "target", "met"), rows)]
+        parts = [_markdown_table(("what", "measured", "target", "met"), rows)] if rows else []
         parts += [f"**{table.title}**\n\n{_markdown_table(table.columns, table.rows)}" for table in self.tables]
         notes = [f"- {figure.name}: {figure.note}" for figure in self.figures if figure.note]
-        return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+        return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])]) + "\n"
 
 
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:

@@ -60,7 +60,7 @@ def _transformer(sizes: BaseSizes) -> CogVideoXTransformer3DModel:
         sample_width=sizes.side // 8,
         sample_height=sizes.side // 8,
         sample_frames=sizes.frames,
-        patch_size=2,
+        patch_size=1,
         temporal_compression_ratio=4,
         max_text_seq_length=sizes.text_tokens,
         use_rotary_positional_embeddings=True,

@@ -100,7 +100,7 @@ def _background(kind: str, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         across = (x - SIDE / 2) * np.sin(angle) + (y - SIDE / 2) * np.cos(angle) + rng.uniform(-0.2, 0.2) * SIDE
         second = across > 0
     else:
-        period = rng.uniform(20, 32)
+        period = rng.uniform(28, 44)
         angle = float(rng.integers(4)) * np.pi / 4 if kind == "stripes" else 0.0
         shift = rng.uniform(0, period, 2)
         across = x * np.cos(angle) + y * np.sin(angle) + shift[0]

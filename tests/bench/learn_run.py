@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from diffusers import AutoencoderKLCogVideoX
 from learn_base import BaseSizes, save_base
 from learn_latents import MemoryLatents, videos_and_masks
 from learn_shards import FIRST, OTHER, Split
-from learn_train import WINDOWS, full_settings, lora_settings, train
+from learn_train import WINDOWS, full_settings, lora_settings, threads, train
 from learn_vae import VaeTraining, train_vae
 
 from manifests.dataset import Dataset
@@ -31,10 +32,14 @@ class BenchSize:
     other: Split = OTHER
     vae: VaeTraining = field(default_factory=VaeTraining)
     base: BaseSizes = field(default_factory=BaseSizes)
-    steps: int = 6000
-    batch: int = 16
-    lora_steps: int = 400
-    deletions: int = 40
+    steps: int = 4500
+    batch: int = 8
+    lora_steps: int = 300
+    deletions: int = 120
+    """Held-out masks of the first split; all where there are fewer."""
+    other_deletions: int = 20
+    other_samples: int = 80
+    """Of the other split, for the diffusion loss."""
     swaps: int = 40
     chosen_on: int = 12
     """Clips of the training split that guidance is chosen on."""
@@ -52,6 +57,8 @@ SMALL_SIZE = BenchSize(
     batch=4,
     lora_steps=5,
     deletions=2,
+    other_deletions=1,
+    other_samples=4,
     swaps=2,
     chosen_on=2,
     denoising_steps=3,
@@ -59,46 +66,47 @@ SMALL_SIZE = BenchSize(
 
 
 class Stages:
-    """Runs stages whose result is a folder, or finds it there; remembers their processor time."""
+    """Runs stages whose result is a folder, or finds it there; remembers their seconds."""
 
     def __init__(self, folder: Path, fresh: bool) -> None:
         self.folder, self.fresh = folder, fresh
-        self.spent = {"cpu_s": 0.0, "wall_s": 0.0}
-        """On the stages that this object has made."""
+        self.spent = 0.0
+        """Seconds on the stages that this object has made."""
 
     def __call__(self, name: str, make: Callable[[Path], object]) -> Path:
         """The folder of a stage, made by `make` unless it is complete."""
         target = self.folder / name
-        done = target / "cost.json"
+        done = target / "seconds.json"
         if done.is_file() and not self.fresh:
             return target
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         print(f"{name} …", file=sys.stderr, flush=True)
-        start = time.process_time(), time.perf_counter()
+        start = time.perf_counter()
         make(target)
-        cost = {"cpu_s": time.process_time() - start[0], "wall_s": time.perf_counter() - start[1]}
-        done.write_text(json.dumps(cost), encoding="utf-8")
-        for kind, seconds in cost.items():
-            self.spent[kind] += seconds
+        seconds = time.perf_counter() - start
+        done.write_text(json.dumps(seconds), encoding="utf-8")
+        self.spent += seconds
         return target
 
-    def costs(self) -> dict[str, dict[str, float]]:
-        """Processor and wall seconds by stage."""
-        found = sorted(self.folder.glob("*/cost.json"), key=lambda path: path.stat().st_mtime)
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage, in the order they were made."""
+        found = sorted(self.folder.glob("*/seconds.json"), key=lambda path: path.stat().st_mtime)
         return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in found}
 
 
 class LearnRun:
     """One run of the bench below a folder."""
 
-    def __init__(self, folder: Path, size: BenchSize, fresh: bool = False) -> None:
-        self.folder, self.size = folder, size
+    def __init__(self, folder: Path, size: BenchSize, fresh: bool = False, training_threads: int = 1) -> None:
+        self.folder, self.size, self.training_threads = folder, size, training_threads
         self.stage = Stages(folder, fresh)
 
     def shards(self) -> tuple[Path, Path]:
-        """Both datasets, made where they are missing."""
-        return self.first, self.other
+        """Both datasets, made side by side where they are missing."""
+        with ThreadPoolExecutor(2) as pool:
+            first, other = pool.map(lambda split: split.build(self.folder), (self.size.first, self.size.other))
+        return first, other
 
     @cached_property
     def first(self) -> Path:
@@ -173,7 +181,10 @@ class LearnRun:
         self, name: str, base: Path, dataset: Path, latents: Callable[[], MemoryLatents], settings: TrainSettings
     ) -> Path:
         def make(target: Path) -> None:
-            train(dataset, base, target / "run", settings, latents())
+            store = latents()
+            store.fill("train")
+            with threads(self.training_threads):
+                train(dataset, base, target / "run", settings, store)
 
         return self.stage(name, make) / "run" / "final"
 

@@ -46,8 +46,8 @@ class Split:
         return run_shards(clips, folder / self.name / "shards")
 
 
-FIRST = Split("first", FIRST_SHAPES, clips=320, seed=1)
-OTHER = Split("other", OTHER_SHAPES, clips=100, seed=2)
+FIRST = Split("first", FIRST_SHAPES, clips=320, seed=11)
+OTHER = Split("other", OTHER_SHAPES, clips=100, seed=12)
 
 
 def run_shards(clips: Path, out: Path, options: Sequence[str] = ("--local",)) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,11 @@ def full_settings(steps: int, batch: int, seed: int) -> TrainSettings:
 
 def lora_settings(steps: int, batch: int, seed: int) -> TrainSettings:
     """The adaptation: the paper's LoRA of rank 32 and the whole patch embedder."""
-    return _settings(steps, batch, seed, {"mode": "lora"}, learning_rate=1e-3, ema=None)
+    return _settings(steps, batch, seed, {"mode": "lora"}, learning_rate=5e-4, ema=0.98)
 
 
 def _settings(
-    steps: int, batch: int, seed: int, adaptation: dict[str, Any], learning_rate: float, ema: float | None
+    steps: int, batch: int, seed: int, adaptation: dict[str, Any], learning_rate: float, ema: float
 ) -> TrainSettings:
     course = {
         "steps": steps,
@@ -62,7 +62,7 @@ def _settings(
             },
             "ema": ema,
             "precision": "float32",
-            "workers": 0,
+            "workers": 1,
             "checkpoint_every": 10**9,
             "log_every": max(1, steps // CURVE_POINTS),
         }
@@ -97,6 +97,7 @@ class HeldOutLoss:
         captions = CaptionCache(
             lambda: load_text_encoder(str(base), latents_tokens(base), torch.float32, torch.device("cpu"))
         )
+        assert latents.vae is not None, "latents that came from another process cannot encode"
         encode = LatentBatches(latents.vae, captions, torch.device("cpu"), dropout=0.0, seed=seed)
         reader = SampleReader(str(dataset), WINDOWS, seed, latents)
         samples = spread_samples(str(dataset), "eval", count)
@@ -141,8 +142,3 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def mean(values: Sequence[float]) -> float:
-    """Their mean."""
-    return float(np.mean(values))

@@ -25,10 +25,10 @@ CROP = 32
 class VaeTraining:
     """How long and how fast."""
 
-    image_steps: int = 1800
+    image_steps: int = 2200
     """First on single frames, which cost a ninth."""
     image_batch: int = 8
-    steps: int = 400
+    steps: int = 550
     """Then on whole windows."""
     batch: int = 4
     learning_rate: float = 4e-3

@@ -17,11 +17,14 @@ from torch import Tensor
 from bench.figures import Figure, Report
 from bench.real_run import run_job
 from pipeline.config import load_config
-from stages.windows import Window
+from pipeline.drive import Options
+from pipeline.latents_run import latents
+from stages.windows import WindowSettings
 from train.base_model import load_inpaint_transformer
-from train.data import Stored
+from train.data import Example
+from train.latent_settings import LatentSettings
+from train.latent_store import StoredLatents, open_latents
 from train.positions import rotary_embedding
-from train.sample_table import Sample
 from train.settings import TrainSettings
 from train.tiny_base import TinyBaseSettings, save_tiny_base
 from train.trainer import Trainer
@@ -33,26 +36,19 @@ BASE = TinyBaseSettings(heads=6, head_dim=64, layers=4, text_features=256)
 """Large enough that a step takes a tenth of a second or more, as steps worth measuring do."""
 
 
-class StoredLatents:
-    """Random latents and text for every sample, in memory: a `LatentStore`."""
-
-    def find(self, sample: Sample, window: Window, kive: bool) -> Stored:
-        """The same for all: what they hold costs nothing."""
-        return Stored(LATENT, MASKED, TEXT)
+WINDOWS = WindowSettings(height=HEIGHT, width=WIDTH, frames=FRAMES, fixed=2)
 
 
-_random = torch.Generator().manual_seed(0)
-LATENT, MASKED = (torch.randn(LATENTS, generator=_random) for _ in range(2))
-TEXT = torch.randn((12, BASE.text_features), generator=_random)
+def store_latents(dataset: Path, base: Path) -> StoredLatents:
+    """What ``vivid latents`` makes of all samples, masked videos and captions included."""
+    settings = LatentSettings(windows=WINDOWS, masked_share=1.0, precision="float32")
+    latents(str(dataset), "default", str(base), settings, Options(local=True), Console(quiet=True))
+    return open_latents(dataset)
 
 
-def trainer_step(dataset: Path, base: Path, output: Path) -> Callable[[], None]:
-    """One step of the `Trainer`, from reading the masks to the optimizer."""
-    course = {
-        "steps": 10_000,
-        "mixing": {"images": 0, "videos": 1},
-        "windows": {"height": HEIGHT, "width": WIDTH, "frames": FRAMES},
-    }
+def trainer_step(dataset: Path, base: Path, output: Path, stored: StoredLatents) -> Callable[[], None]:
+    """One step of the `Trainer`, from reading masks and latents to the optimizer."""
+    course = {"steps": 10_000, "mixing": {"images": 0, "videos": 1}, "windows": WINDOWS.model_dump()}
     settings = TrainSettings.model_validate(
         {
             "courses": [course],
@@ -63,9 +59,18 @@ def trainer_step(dataset: Path, base: Path, output: Path) -> Callable[[], None]:
             "caption_dropout": 0.0,
         }
     )
-    trainer = Trainer(str(dataset), str(base), output, settings, Console(quiet=True), StoredLatents())
-    batches = trainer._batches(0, 0, settings.steps)
+    trainer = Trainer(str(dataset), str(base), output, settings, Console(quiet=True), stored)
+    empty = stored.empty_text()
+    assert empty is not None
+    trainer.parts.captions.put_empty(empty)
+    batches = map(_all_stored, trainer.examples(settings.steps))
     return lambda: trainer._one_step(batches)
+
+
+def _all_stored(examples: list[Example]) -> list[Example]:
+    """The examples; a measurement with encoding in it would be another one."""
+    assert all(e.latents is not None and e.masked_latents is not None and e.text is not None for e in examples)
+    return examples
 
 
 def bare_step(base: Path) -> Callable[[], None]:
@@ -78,17 +83,16 @@ def bare_step(base: Path) -> Callable[[], None]:
     transformer.patch_embed.proj.requires_grad_(True)
     learning = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-4)
-    latents, masked = (part.expand(BATCH, *part.shape) for part in (LATENT, MASKED))
+    drawn, masked = torch.randn(2, BATCH, *LATENTS)
     mask = torch.ones(BATCH, LATENTS[0], 1, *LATENTS[2:])
-    text = torch.zeros(BATCH, BASE.text_tokens, BASE.text_features)
-    text[:, : len(TEXT)] = TEXT
+    text = torch.randn(BATCH, BASE.text_tokens, BASE.text_features)
     levels = torch.linspace(0.999, 0.001, 1000)
-    rotary = rotary_embedding(transformer, latents)
+    rotary = rotary_embedding(transformer, drawn)
 
     def step() -> None:
-        noise, times = torch.randn(latents.shape), torch.randint(0, 1000, (BATCH,))
+        noise, times = torch.randn(drawn.shape), torch.randint(0, 1000, (BATCH,))
         signal, spread = (level.sqrt().view(-1, 1, 1, 1, 1) for level in (levels[times], 1 - levels[times]))
-        noisy: Tensor = signal * latents + spread * noise
+        noisy: Tensor = signal * drawn + spread * noise
         predicted = transformer(
             hidden_states=torch.cat([noisy, masked, mask], dim=2),
             encoder_hidden_states=text,
@@ -96,7 +100,7 @@ def bare_step(base: Path) -> Callable[[], None]:
             image_rotary_emb=rotary,
             return_dict=False,
         )[0]
-        loss = (predicted - (signal * noise - spread * latents)).square().mean()
+        loss = (predicted - (signal * noise - spread * drawn)).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
@@ -113,14 +117,15 @@ def measure_training_step(folder: Path, repetitions: int, base: TinyBaseSettings
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        ours, theirs = trainer_step(dataset, base_folder, folder / "run"), bare_step(base_folder)
+        stored = store_latents(dataset, base_folder)
+        ours, theirs = trainer_step(dataset, base_folder, folder / "run", stored), bare_step(base_folder)
         pairs = [(_cost(ours), _cost(theirs)) for _ in range(repetitions + 2)][2:]
     finally:
         torch.set_num_threads(threads)
     cpu, wall = ([(mine[kind], bare[kind]) for mine, bare in pairs] for kind in (0, 1))
     note = (
         f"processor time; LoRA on {base.layers} layers of {base.heads * base.head_dim}, batch {BATCH}, latents and "
-        f"text in memory, masks read from the shards in the step itself; a bare step takes "
+        f"text of `vivid latents` and masks read from the shards in the step itself; a bare step takes "
         f"{1000 * statistics.median(bare for _, bare in cpu):.0f} ms; {repetitions} steps in turn, medians; "
         f"on the clock {_ratio(wall):.3f}"
     )
