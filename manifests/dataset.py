@@ -5,6 +5,8 @@ Only files that a commit names are read. Where a source or clip was taken again 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +65,14 @@ class Dataset:
         if not self.store.exists(RUN_FILE):
             raise NotADataset(f"{self.store.url} holds no dataset (there is no {RUN_FILE} in it)")
         self.commits: dict[str, dict[int, Commit]] = {phase: read_commits(self.store, phase) for phase in PHASES}
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits over its configuration and its first committed part: they stay when it is moved or grows."""
+        configuration = json.loads(self.store.read(RUN_FILE)).get("semantic_hash")
+        first = next((commits[min(commits)] for phase in PHASES if (commits := self.commits[phase])), None)
+        content = [file.sha256 for file in first.files] if first is not None else []
+        return hashlib.sha256(json.dumps([configuration, content]).encode()).hexdigest()[:16]
 
     def files(self, table: str) -> list[str]:
         """Committed Parquet files of a table, relative to the folder, in phase and part order."""

@@ -14,6 +14,7 @@ from pipeline.config import Config, ConfigError, load_config, profiles
 from pipeline.editor_commands import (
     Base,
     Guidance,
+    Offloading,
     Seed,
     Steps,
     find_model,
@@ -21,6 +22,7 @@ from pipeline.editor_commands import (
     progress_bar,
     require_packages,
 )
+from train.offloading import Offload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,14 +68,15 @@ def edit_command(
     steps: Steps = 50,
     guidance: Guidance = 6.0,
     feather: Annotated[
-        int | None,
+        int,
         typer.Option(
             min=0,
-            show_default="4, 0 with --delete",
-            help="pixels inside the mask over which the edit fades in; hides seams, but shows the original's rim",
+            help="pixels inside the mask over which the edit fades in: for masks wider than the thing, since under the "
+            "rim of one that fits the old outline would show",
         ),
-    ] = None,
+    ] = 0,
     seed: Seed = 0,
+    offload: Offloading = Offload.AUTO,
     profile: Annotated[str, typer.Option(help=f"whose tracker follows a mask or box: {', '.join(profiles())}")] = "cpu",
 ) -> None:
     """Add, modify or delete something inside a masked region of a video.
@@ -83,6 +86,8 @@ def edit_command(
     """
     if (prompt is None) == (not delete):
         raise ConfigError("say either what to draw (--prompt) or --delete")
+    if prompt is not None and not prompt.strip():
+        raise ConfigError("the prompt is empty: say what to draw, or --delete to remove what the mask marks")
     if (mask is None) == (box is None):
         raise ConfigError("say where: either --mask or --box")
     if keyframe is not None and keyframe_only:
@@ -103,12 +108,10 @@ def edit_command(
     first = read_picture(keyframe, source) if keyframe is not None else None
     region = _Region(source, mask, box, still)
 
-    from train.editing import DELETE_FEATHER, DRAW_FEATHER, edit_video
+    from train.editing import edit_video
     from train.text import TextEncoder
 
-    if feather is None:
-        feather = DELETE_FEATHER if delete else DRAW_FEATHER
-    editor, settings = load_editor(model, base, console, steps=steps, guidance=guidance, feather=feather)
+    editor, settings = load_editor(model, base, console, offload, steps=steps, guidance=guidance, feather=feather)
     text = DELETE_CAPTION if prompt is None else prompt
     TextEncoder(editor.tokenizer, editor.text_encoder, int(editor.transformer.config.max_text_seq_length)).check(text)
 

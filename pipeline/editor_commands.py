@@ -25,6 +25,7 @@ from rich.progress import (
 )
 
 from pipeline.config import ConfigError
+from train.offloading import Offload, memory_need, place
 
 if TYPE_CHECKING:
     from train.editing import EditSettings
@@ -41,6 +42,14 @@ Base = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="equal seeds give equal results")]
 Steps = Annotated[int, typer.Option(min=1, help="denoising steps per window; half as many take half as long")]
 Guidance = Annotated[float, typer.Option(min=1, help="how far to follow the prompt; 1 is off, at half the time")]
+Offloading = Annotated[
+    Offload,
+    typer.Option(
+        "--offload",
+        help="what waits in main memory on a GPU that cannot hold the editor: parts (model; the VAE then works in "
+        "tiles), or every layer (sequential: least memory, much slower); auto: what the free memory asks for",
+    ),
+]
 
 PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate")
 
@@ -86,13 +95,30 @@ def find_model(name: str, console: Console) -> str:
     return name
 
 
+def _check_is_no_run(folder: str) -> None:
+    """Raise ConfigError, which names the folder that was meant, where `vivid train` writes all it makes."""
+    from train.run_folder import SETTINGS_FILE, RunFolder
+
+    if not (Path(folder) / SETTINGS_FILE).is_file():
+        return
+    run = RunFolder(folder)
+    if run.final.is_dir():
+        raise ConfigError(f"{folder} is the folder of a training run; what it has trained is {run.final}")
+    newest = run.newest()
+    else_take = "" if newest is None else f", or take its newest checkpoint, {newest}"
+    raise ConfigError(
+        f"{folder} is the folder of a training run that is not finished: run the same `vivid train` again{else_take}"
+    )
+
+
 def load_editor(
-    folder: str, base: str | None, console: Console, **settings: Any
+    folder: str, base: str | None, console: Console, offload: Offload, **settings: Any
 ) -> tuple[VividInpaintPipeline, EditSettings]:
     """An editor on the best device, in bfloat16 on a GPU, and edit settings with the size it was trained at.
 
-    `folder` is what `find_model` gave, `base` what the user named; `settings` are those of `EditSettings`. Raises
-    ConfigError or ValueError (one sentence) when the model, or the base it needs, cannot be used.
+    `folder` is what `find_model` gave, `base` what the user named, `offload` what waits in main memory, and `settings`
+    are those of `EditSettings`. Raises ConfigError or ValueError (one sentence) when the model, or the base it needs,
+    cannot be used.
     """
     import torch
 
@@ -101,16 +127,17 @@ def load_editor(
     from train.editing import EditSettings
     from train.inpaint_pipeline import VividInpaintPipeline
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and offload in (Offload.MODEL, Offload.SEQUENTIAL):
+        raise ConfigError(f"--offload {offload} is for a GPU, and none is found here")
     quieten_libraries()
+    _check_is_no_run(folder)
     parts = find_components(folder, base=None if base is None else find_model(base, console))[0]
     if parts not in (folder, base):
         parts = find_model(parts, console)
     _say_what_it_is(folder, parts, console)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    pipeline = VividInpaintPipeline.from_pretrained(
-        folder, base=parts if is_checkpoint(folder) else None, dtype=dtype
-    ).to(device)
+    pipeline = VividInpaintPipeline.from_pretrained(folder, base=parts if is_checkpoint(folder) else None, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     size: dict[str, Any]
     if is_checkpoint(folder):
@@ -119,7 +146,29 @@ def load_editor(
     else:
         config = pipeline.transformer.config
         size = {"height": 8 * config.sample_height, "width": 8 * config.sample_width, "frames": config.sample_frames}
-    return pipeline, EditSettings(**size, **settings)
+    edit_settings = EditSettings(**size, **settings)
+    if offload is Offload.AUTO:
+        offload = _best_offload(pipeline, edit_settings, device, console)
+    place(pipeline, offload, device)
+    return pipeline, edit_settings
+
+
+def _best_offload(pipeline: VividInpaintPipeline, settings: EditSettings, device: str, console: Console) -> Offload:
+    """What the GPU's free memory asks for; said where it costs time."""
+    import torch
+
+    if device == "cpu":
+        return Offload.NONE
+    free, need = torch.cuda.mem_get_info()[0], memory_need(pipeline, settings.height, settings.width)
+    best = need.best(free)
+    if best is not Offload.NONE:
+        slow = ", which is slow" if best is Offload.SEQUENTIAL else ""
+        console.print(
+            f"the GPU has {free / 2**30:.1f} GiB free, and the editor takes {need.whole / 2**30:.1f}: "
+            f"as with --offload {best}{slow}",
+            highlight=False,
+        )
+    return best
 
 
 def _say_what_it_is(model: str, parts: str, console: Console) -> None:

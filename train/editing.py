@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from manifests.ids import draw
 from models.protocols import Image
-from train.conditioning import SIDE_MULTIPLE, padded_frames
+from train.conditioning import FRAME_GROUP, SIDE_MULTIPLE, padded_frames
 from train.inpaint_pipeline import StepEnd, VividInpaintPipeline
 from train.restoration import restore_unmasked
 
@@ -25,25 +25,19 @@ Video = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
 
 
-DRAW_FEATHER = 4
-"""Pixels over which a drawn thing fades in: it hides the seam between the model's texture and the original's."""
-DELETE_FEATHER = 0
-"""Of a deletion: what lies under the mask's rim is the thing itself, and a feather would leave its outline standing."""
-
-
 class EditSettings(BaseModel, frozen=True, extra="forbid"):
     """How an edit is made."""
 
     height: int = Field(ge=16, multiple_of=SIDE_MULTIPLE, description="size the model works at, pixels")
     width: int = Field(ge=16, multiple_of=SIDE_MULTIPLE, description="size the model works at, pixels")
-    frames: int = Field(default=49, ge=1, description="longest window, 8k + 1 frames")
+    frames: int = Field(default=49, ge=1, description="longest window, 8k + 1 frames, as trained")
     steps: int = Field(default=50, ge=1, description="denoising steps per window; half as many take half as long")
     guidance: float = Field(default=6.0, ge=1, description="how far to follow the caption; 1 is off, at half the time")
     feather: int = Field(
         default=0,
         ge=0,
-        description="pixels inside the mask over which the edit fades in; it shows the original through, so an edit "
-        "that is compared with the truth must have none",
+        description="pixels inside the mask over which the edit fades in; 0 because under the rim of a mask that fits "
+        "lies the old thing, whose outline a feather would leave standing; for masks wider than the thing",
     )
     restore: bool = Field(
         default=True,
@@ -111,13 +105,24 @@ class Span:
 
 
 def spans(count: int, length: int, *, first_is_given: bool) -> list[Span]:
-    """The windows over `count` frames. Each shares its first frame with the one before, where it is drawn."""
-    found = [Span(0, min(length, count), 1 if first_is_given else 0)]
+    """The windows over `count` frames. Each shares its first frame with the one before, where it is drawn.
+
+    As few as can be, none longer than `length`, and as equal as 8k + 1 frames allow (the pipeline makes up what the
+    last one lacks): 50 frames are 25 and 26, and not 49 and 2, of which the model would see one frame and eight times
+    another. They are not all of `length`: that would draw frames twice, which leaves a seam where the second drawing is
+    taken up, or give many edited frames at once, which training (KIVE gives one) never shows.
+    """
+    already = 1 if first_is_given else 0
     # A window of one frame has no room for a frame of the window before: pictures are then edited one by one.
-    overlap = 1 if length > 1 else 0
-    while found[-1].end < count:
-        start = found[-1].end - overlap
-        found.append(Span(start, min(start + length, count), start + overlap))
+    if length == 1:
+        return [Span(0, 1, already), *(Span(frame, frame + 1, frame) for frame in range(1, count))]
+    groups = -(-(count - 1) // FRAME_GROUP)
+    windows = max(1, -(-groups * FRAME_GROUP // (length - 1)))
+    found = []
+    for number in range(windows):
+        # The later windows are the longer ones, since the last of them is cut.
+        start, end = (groups * edge // windows * FRAME_GROUP for edge in (number, number + 1))
+        found.append(Span(start, min(end + 1, count), start + 1 if number else already))
     return found
 
 
@@ -131,6 +136,7 @@ def edit_video(
     seed: int = 0,
     keyframe: Image | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_drawn: Callable[[int, Video], None] | None = None,
 ) -> Video:
     """Draw what the prompt says inside the masks.
 
@@ -144,6 +150,8 @@ def edit_video(
         keyframe: the first frame as it shall be, (height, width, 3); the video follows it. What it shows outside the
             first mask is not looked at.
         on_progress: told the share done, 0..1, after every denoising step.
+        on_drawn: given a frame number and the frames from there on as the model drew them, before the original is put
+            back outside the mask; windows without a mask are not drawn.
 
     Returns:
         As many frames of the same size: equal to the original outside the masks (unless `restore` is off), and to the
@@ -162,7 +170,7 @@ def edit_video(
     for number, window in enumerate(windows):
         here, new = slice(window.start, window.end), slice(window.new, window.end)
         if masks[new].any():
-            drawn = _edit_window(
+            drawn, kept = _edit_window(
                 pipeline,
                 np.stack([fit.put(frame) for frame in frames[here]]),
                 np.stack([fit.put_mask(mask) for mask in masks[here]]),
@@ -172,9 +180,12 @@ def edit_video(
                 first if window.new > window.start else None,
                 steps.one_more,
             )
-            edited[new] = np.stack([fit.take(picture) for picture in drawn[window.new - window.start :]])
+            own = slice(window.new - window.start, None)
+            edited[new] = np.stack([fit.take(picture) for picture in kept[own]])
+            if on_drawn is not None:
+                on_drawn(window.new, np.stack([fit.take(picture) for picture in drawn[own]]))
             # The model's own picture, so that chaining does not blur it by resampling twice.
-            first = drawn[-1]
+            first = kept[-1]
         else:
             first = fit.put(edited[window.end - 1])
     result = restore_unmasked(frames, edited, masks, settings.feather) if settings.restore else edited
@@ -220,8 +231,8 @@ def _edit_window(
     seed: int,
     first: Image | None,
     on_step: StepEnd,
-) -> Video:
-    """The model's pictures of a window with unmasked pixels restored, (frames, height, width, 3) uint8."""
+) -> tuple[Video, Video]:
+    """The model's pictures of a window, (frames, height, width, 3) uint8: as drawn, and with the original put back."""
     video = pipeline(
         pictures,
         masks,
@@ -235,7 +246,7 @@ def _edit_window(
         callback_on_step_end=on_step,
     )[0][0]
     drawn = np.rint(np.asarray(video, np.float32) * 255).astype(np.uint8)
-    result = restore_unmasked(pictures, drawn, masks, 0) if settings.restore else drawn
+    kept = restore_unmasked(pictures, drawn, masks, 0) if settings.restore else drawn.copy()
     if first is not None:
-        result[0] = first
-    return result
+        kept[0] = first
+    return drawn, kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,15 @@ class Editor(Protocol):
         ...
 
 
+@runtime_checkable
+class RestoringEditor(Editor, Protocol):
+    """An editor that puts the original back outside the mask, and can show what it had drawn there."""
+
+    def edit_and_drawn(self, triple: Triple) -> tuple[Video, Video]:
+        """The edited video, and the same before anything was put back."""
+        ...
+
+
 class Identity:
     """Changes nothing."""
 
@@ -58,11 +67,11 @@ class CopyMasked:
 
 
 class FrameInpainting:
-    """OpenCV's inpainting, frame by frame."""
+    """OpenCV's inpainting, frame by frame. It fills in background whatever the caption says: a floor for TA."""
 
     name = "OpenCV inpainting"
-    tasks = (DELETE,)
-    says = "each frame filled in from around the mask (Telea 2004)"
+    tasks = (ADD_MODIFY, DELETE)
+    says = "each frame filled in from around the mask (Telea 2004), whatever the caption says"
 
     def edit(self, triple: Triple) -> Video:
         return inpaint_frames(triple.frames, triple.masks)
@@ -86,11 +95,31 @@ class ModelEditor:
 
     def __init__(self, name: str, pipeline: VividInpaintPipeline, settings: EditSettings, seed: int) -> None:
         self.name, self.pipeline, self.settings, self.seed = name, pipeline, settings, seed
-        outside = "restored outside the mask, so its BP is 0" if settings.restore else "not restored outside the mask"
+        outside = (
+            "restored outside the mask, so its BP is 0" if settings.restore else "nothing put back outside the mask"
+        )
         self.says = f"a trained editor: {settings.steps} denoising steps, guidance {settings.guidance:g}, {outside}"
 
     def edit(self, triple: Triple) -> Video:
-        return edit_video(self.pipeline, triple.frames, triple.masks, triple.caption, self.settings, seed=self.seed)
+        return self.edit_and_drawn(triple)[0]
+
+    def edit_and_drawn(self, triple: Triple) -> tuple[Video, Video]:
+        """The edited video, and what the model drew: one edit gives both."""
+        drawn = triple.frames.copy()
+
+        def keep(start: int, frames: Video) -> None:
+            drawn[start : start + len(frames)] = frames
+
+        edited = edit_video(
+            self.pipeline,
+            triple.frames,
+            triple.masks,
+            triple.caption,
+            self.settings,
+            seed=self.seed,
+            on_drawn=keep,
+        )
+        return edited, drawn
 
 
 class ResultFolder:

@@ -12,16 +12,23 @@ from train.triples import DELETE
 
 METRICS = {
     "BP": "background preservation: mean absolute difference to the original outside the mask, 0–255. Lower is better.",
+    "BP as drawn": "the same before a trained editor puts the original back outside the mask: what the model itself "
+    "made of the background. This one compares with tools, and papers, that put nothing back.",
     "TA": "text alignment: CLIP score (0–100) of edited region and caption. Higher is better; not for deletions.",
     "TC": "temporal consistency: mean cosine of consecutive frames' CLIP features, at the video's own rate and at 7.5 "
     "frames per second. Higher is steadier.",
     "Error inside the mask": "mean absolute difference to the untouched clip, 0–255, where that is the right answer: "
     "held-out deletions are masks pasted over intact background. Identity is 0 there because it has seen the answer.",
 }
-INTERVALS = (
-    "Each cell is the mean over the edits with its 95 % bootstrap interval. Metrics are computed on the edited frames "
-    "themselves; the videos below are H.264 copies."
+READING = (
+    "Each cell is the mean over the edits with its 95 % bootstrap interval, which resamples whole source videos: edits "
+    "of one video are not independent. One video alone has no interval.",
+    "Results read from files carry their codec's loss: an H.264 .mp4 of the untouched video has a BP above 0, a "
+    "lossless file (FFV1 .mkv) has 0. All other editors are judged on their frames, before any encoding.",
+    "–: the editor is not for that task, and has no total then; or the metric does not apply to it.",
 )
+"""How the table is to be read, wherever it stands."""
+COPIES = "Metrics are computed on the edited frames themselves; the videos are H.264 copies."
 TASK_NAMES = {DELETE: "delete", "add_modify": "add or modify"}
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; padding: 0 1.5rem; max-width: 1400px; color: #222; }
@@ -73,11 +80,11 @@ def evaluation_page(
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation of video edits</title>'
         f"<style>{STYLE}</style><h1>Evaluation of video edits</h1><ul>{_items(notes)}</ul>"
-        f'{_table(table)}<p class="quiet">{INTERVALS}</p>'
+        f'{_table(table)}<p class="quiet">{escape(" ".join(READING))}</p>'
         f"<h2>What is measured</h2><dl>{_terms(METRICS.items())}</dl>"
         f"<h2>Who edits</h2><dl>{_terms((editor.name, editor.says) for editor in editors)}</dl>"
         f"{failed}<h2>Edits side by side</h2>"
-        '<p class="quiet">The first video of each row is the original with the mask tinted.</p>'
+        f'<p class="quiet">The first video of each row is the original with the mask tinted. {COPIES}</p>'
         f"{sections}<script>{SCRIPT}</script></html>\n"
     )
 
@@ -98,7 +105,11 @@ def _section(shown: Shown, of_edit: dict[tuple[str, str], EditScore]) -> str:
 def _label(editor: str | None, score: EditScore | None) -> str:
     if editor is None:
         return "<b>original and mask</b>"
-    figures = [("BP", score.bp, 2), ("TA", score.ta, 2), ("TC", score.tc, 4)] if score else []
+    figures = (
+        [("BP", score.bp, 2), ("as drawn", score.bp_drawn, 2), ("TA", score.ta, 2), ("TC", score.tc, 4)]
+        if score
+        else []
+    )
     if score is not None and score.masked_error is not None:
         figures.append(("error inside", score.masked_error, 2))
     said = " · ".join(f"{name} {value:.{digits}f}" for name, value, digits in figures if value is not None)

@@ -16,50 +16,68 @@ import numpy.typing as npt
 from stages.media import ClipWriter, MediaSettings
 from train.editors import Editor
 from train.evaluation import TOTAL, EditScore, Mean, summarise_scores
-from train.evaluation_page import Shown, evaluation_page
+from train.evaluation_page import READING, Shown, evaluation_page
 from train.triples import Triple
 
 RESULT_FILE = "evaluation.json"
 COLUMNS = {
     "bp": ("BP ↓", 2),
+    "bp_drawn": ("BP as drawn ↓", 2),
     "ta": ("TA ↑", 2),
     "tc": ("TC ↑", 4),
     "tc_7_5": ("TC at 7.5 fps ↑", 4),
     "masked_error": ("error inside the mask ↓", 2),
 }
 """Heading and decimals of each metric."""
+NONE = "–"
 MASK_COLOUR = (255, 0, 80)
 
 
-def table_rows(scores: Sequence[EditScore]) -> list[list[str]]:
-    """The table with its headings: a row per task and editor, mean and 95 % bootstrap interval of each metric."""
-    used = [key for key in COLUMNS if any(asdict(score)[key] is not None for score in scores)]
+def table_rows(scores: Sequence[EditScore], editors: Sequence[Editor]) -> list[list[str]]:
+    """The table with its headings: a row per task and editor, mean and 95 % bootstrap interval of each metric.
+
+    An editor that is not for a task has a row of dashes there, and in the total of all tasks.
+    """
+    used = [key for key in COLUMNS if any(getattr(score, key) is not None for score in scores)]
     rows = [["task", "editor", *(COLUMNS[key][0] for key in used), "edits", "failed"]]
     means = summarise_scores(scores)
-    for task in (*sorted({score.task for score in scores}), TOTAL):
-        for editor, tasks in means.items():
-            # One task alone is its own total.
-            if task not in tasks or (task == TOTAL and len(tasks) == 2):
-                continue
-            group = [score for score in scores if score.editor == editor and task in (score.task, TOTAL)]
-            failed = sum(score.problem is not None for score in group)
-            cells = [_cell(tasks[task].get(key), COLUMNS[key][1]) for key in used]
-            rows.append([task, editor, *cells, str(len(group) - failed), str(failed)])
+    tasks = sorted({score.task for score in scores})
+    # One task alone is its own total.
+    for task in (*tasks, TOTAL) if len(tasks) > 1 else tasks:
+        for editor in (editor.name for editor in editors):
+            own = means.get(editor, {})
+            cells = [_cell(own.get(task, {}).get(key), COLUMNS[key][1]) for key in used]
+            rows.append([task, editor, *cells, *(_counts(scores, editor, task) if task in own else (NONE, NONE))])
     return rows
 
 
-def markdown_table(scores: Sequence[EditScore]) -> str:
+def _counts(scores: Sequence[EditScore], editor: str, task: str) -> tuple[str, str]:
+    """Edits that were judged, and that failed."""
+    group = [score for score in scores if score.editor == editor and task in (score.task, TOTAL)]
+    failed = sum(score.problem is not None for score in group)
+    return str(len(group) - failed), str(failed)
+
+
+def markdown_table(scores: Sequence[EditScore], editors: Sequence[Editor]) -> str:
     """`table_rows` as Markdown."""
-    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table_rows(scores)]
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table_rows(scores, editors)]
     rule = ["---", "---", *["---:"] * (len(head) - 2)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rows))
 
 
 def _cell(mean: Mean | None, decimals: int) -> str:
     if mean is None:
-        return "–"
-    value, low, high = (f"{number:.{decimals}f}" for number in (mean.mean, mean.low, mean.high))
-    return f"{value} ({low}–{high})"
+        return NONE
+    interval = f" ({mean.low:.{decimals}f}–{mean.high:.{decimals}f})" if mean.low is not None else ""
+    return f"{mean.mean:.{decimals}f}{interval}"
+
+
+def check_report_folder(folder: Path) -> None:
+    """Raise ValueError when the folder holds other things than an evaluation."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, and the evaluation needs a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RESULT_FILE).is_file():
+        raise ValueError(f"{folder} holds other things than an evaluation; name another folder with --output")
 
 
 class EvaluationReport:
@@ -74,11 +92,12 @@ class EvaluationReport:
         self.folder = Path(folder)
         self.shown_per_task = shown_per_task
         self._shown: dict[str, Shown] = {}
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{folder} is a file, and the evaluation needs a folder")
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RESULT_FILE).is_file():
-            raise ValueError(f"{folder} holds other things than an evaluation; name another folder with --output")
+        check_report_folder(self.folder)
+
+    def begin(self, editors: Sequence[Editor], notes: Sequence[str]) -> None:
+        """Take the folder: remove an earlier evaluation's videos, and say that this one has not come to its end."""
         shutil.rmtree(self.folder / "videos", ignore_errors=True)
+        self.write([], editors, [*notes, "not finished: nothing has been judged"])
 
     def on_edit(self, editor: Editor, triple: Triple, edited: npt.NDArray[np.uint8]) -> None:
         """Keep the video of an edit, for the first triples of each task."""
@@ -119,9 +138,11 @@ class EvaluationReport:
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
         (self.folder / RESULT_FILE).write_text(text, encoding="utf-8")
         problems = problem_lines(scores)
-        lines = "".join(f"- {line}\n" for line in (*notes, *problems))
-        (self.folder / "evaluation.md").write_text(f"{markdown_table(scores)}\n{lines}", encoding="utf-8")
-        page = evaluation_page(table_rows(scores), editors, list(self._shown.values()), scores, notes, problems)
+        lines = "".join(f"- {line}\n" for line in (*notes, *READING, *problems))
+        (self.folder / "evaluation.md").write_text(f"{markdown_table(scores, editors)}\n{lines}", encoding="utf-8")
+        page = evaluation_page(
+            table_rows(scores, editors), editors, list(self._shown.values()), scores, notes, problems
+        )
         (self.folder / "index.html").write_text(page, encoding="utf-8")
 
 

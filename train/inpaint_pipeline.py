@@ -211,7 +211,8 @@ class VividInpaintPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):  # type
             )
         positive, negative = (_with_batch(embeds) for embeds in (prompt_embeds, negative_prompt_embeds))
         if wants_text:
-            encoder = TextEncoder(self.tokenizer, self.text_encoder, int(self.transformer.config.max_text_seq_length))
+            max_tokens = int(self.transformer.config.max_text_seq_length)
+            encoder = TextEncoder(self.tokenizer, self.text_encoder, max_tokens, self._execution_device)
             empty = encoder.encode_empty()
             if prompt is not None:
                 encoder.check(prompt)

@@ -11,7 +11,7 @@ from models.protocols import Image
 
 
 def restore_unmasked(
-    original: npt.NDArray[np.uint8], edited: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], feather_px: int = 4
+    original: npt.NDArray[np.uint8], edited: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], feather_px: int = 0
 ) -> npt.NDArray[np.uint8]:
     """The edited frames inside the mask and the original frames outside it.
 
@@ -22,7 +22,8 @@ def restore_unmasked(
         original: RGB frames (F, H, W, 3).
         edited: as many of the same size.
         mask: (F, H, W), true where the edit counts.
-        feather_px: width of the blend, pixels; 0 for a hard seam.
+        feather_px: width of the blend, pixels; 0 for a hard seam. The original shows through the rim, so a mask that
+            fits a thing closely wants none: else the thing's outline stays.
 
     Raises ValueError when the sizes differ or the width is negative.
     """

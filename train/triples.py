@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests.dataset import Dataset
 from manifests.ids import draw_choice, draw_order
@@ -47,11 +49,13 @@ class Triple:
 class TripleSource:
     """A triple that is read when its turn comes: a hundred decoded videos do not fit into memory.
 
-    `read` raises ValueError (one sentence) when it cannot be used.
+    `source_id` names the video it comes from: edits of one video are not independent. `read` raises ValueError (one
+    sentence) when it cannot be used.
     """
 
     name: str
     task: str
+    source_id: str
     read: Callable[[], Triple]
 
 
@@ -62,12 +66,24 @@ def held_out_triples(
 
     Their truth is the clip itself. Raises ValueError when the split has none.
     """
-    table = SampleTable(Dataset(url), split)
+    dataset = Dataset(url)
+    table = SampleTable(dataset, split)
     reader = SampleReader(url, windows, seed)
     samples = [sample for task in TASKS for sample in _one_per_track(table, task, count, seed)]
     if not samples:
         raise ValueError(f"the split '{split}' of {url} has no video samples to evaluate on")
-    return [TripleSource(sample.sample_id, sample.task, partial(_read_sample, reader, sample)) for sample in samples]
+    source_ids = _source_ids(dataset, samples)
+    return [
+        TripleSource(sample.sample_id, sample.task, source_ids[sample.clip_id], partial(_read_sample, reader, sample))
+        for sample in samples
+    ]
+
+
+def _source_ids(dataset: Dataset, samples: Sequence[Sample]) -> dict[str, str]:
+    """Source of each of the samples' clips, by clip id."""
+    clips = dataset.table("clips").select(["clip_id", "source_id"])
+    wanted = clips.filter(pc.is_in(clips["clip_id"], pa.array({sample.clip_id for sample in samples})))
+    return dict(zip(wanted["clip_id"].to_pylist(), wanted["source_id"].to_pylist(), strict=True))
 
 
 def _one_per_track(table: SampleTable, task: str, count: int, seed: int) -> list[Sample]:
@@ -113,7 +129,7 @@ def folder_triples(folder: str | Path, delete_caption: str) -> list[TripleSource
         text = root / f"{name}{CAPTION_ENDING}"
         caption = text.read_text(encoding="utf-8").strip() if text.is_file() else delete_caption
         task = DELETE if caption == delete_caption else ADD_MODIFY
-        found.append(TripleSource(name, task, partial(_read_files, name, task, path, mask, caption)))
+        found.append(TripleSource(name, task, name, partial(_read_files, name, task, path, mask, caption)))
     if not found:
         raise ValueError(
             f"{folder} holds neither a dataset nor triples, whose videos are called <name>{SOURCE_ENDINGS[0]}"

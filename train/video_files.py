@@ -42,7 +42,8 @@ LIGHT = 127
 class VideoFile:
     """A decoded video. `frames` (frames, height, width, 3) uint8 RGB; `stamps` in units of `time_base`.
 
-    `start` is the moment of the file, in seconds, that stamps count from: of its first picture or sound.
+    `start` is the moment of the file, in seconds, that stamps count from: of its first picture or sound, but not before
+    0, where sound has only the run-up that its decoder needs (AAC in Matroska).
     """
 
     path: Path
@@ -117,7 +118,9 @@ def _read_stream(file: Path, container: InputContainer, stream: VideoStream) -> 
         log.warning("%s is damaged after its frame %d; what comes before is used", file, len(frames))
     if not frames:
         raise ValueError(f"cannot read {file}: it holds no picture")
-    first = Fraction(container.start_time, av.time_base) if container.start_time is not None else stamps[0] * base
+    first = stamps[0] * base
+    if container.start_time is not None:
+        first = max(Fraction(0), Fraction(container.start_time, av.time_base))
     # Rounded to the microsecond, the container's start may lie just behind the first picture.
     start = min(stamps[0], round(first / base)) * base
     counted = tuple(stamp - int(start / base) for stamp in stamps)
@@ -165,7 +168,10 @@ def write_video(path: str | Path, frames: npt.NDArray[np.uint8], like: VideoFile
     if len(frames) != len(like.stamps):
         raise ValueError(f"{len(frames)} frames cannot take the time stamps of {len(like.stamps)}")
     # Bit-exact: without a random name of the file in its header.
-    kind, options = "matroska" if lossless else "mp4", {"fflags": "+bitexact"}
+    kind, options = "mp4", {"fflags": "+bitexact"}
+    if lossless:
+        # The run-up of AAC sound lies before 0; Matroska's muxer would delay everything by it.
+        kind, options = "matroska", {**options, "avoid_negative_ts": "disabled"}
     with _whole_file(Path(path)) as partial, av.open(str(partial), "w", kind, options) as container:
         stream = _picture_stream(container, frames, like, lossless)
         _write(container, stream, frames, like)

@@ -82,6 +82,21 @@ def test_only_committed_files_are_read(store: Store):
     assert [row.clip_id for row in Dataset(store).rows("clips", ClipRow)] == [A]
 
 
+def test_a_dataset_is_the_same_when_it_grows_and_not_when_it_is_another(store: Store):
+    commit(store, "layout", 0, {"clips": [clip(A, 0)]})
+    identity = Dataset(store).identity
+    assert len(identity) == 16
+    commit(store, "layout", 1, {"clips": [clip(B, 1)]})
+    commit(store, "compose", 0, {})
+    store.replace(RUN_FILE, b'{"epoch": 2}')
+    assert Dataset(store).identity == identity
+    for content, configuration in (((B, 0), None), ((A, 0), "other")):
+        other = open_store(f"memory://{uuid.uuid4().hex}/out")
+        other.replace(RUN_FILE, json.dumps({"epoch": 1, "semantic_hash": configuration}).encode())
+        commit(other, "layout", 0, {"clips": [clip(*content)]})
+        assert Dataset(other).identity != identity
+
+
 def test_what_is_committed_later_needs_a_new_look(store: Store):
     dataset = Dataset(store)
     commit(store, "layout", 0, {"clips": [clip(A, 0)]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import media_files
@@ -50,14 +51,30 @@ def test_windows_share_the_frame_they_are_chained_by() -> None:
     assert spans(20, 9, first_is_given=False) == [Span(0, 9, 0), Span(8, 17, 9), Span(16, 20, 17)]
     assert spans(9, 9, first_is_given=True) == [Span(0, 9, 1)]
     assert spans(10, 9, first_is_given=False)[-1] == Span(8, 10, 9)
+    assert spans(1, 9, first_is_given=False) == [Span(0, 1, 0)]
     assert spans(3, 1, first_is_given=False) == [Span(0, 1, 0), Span(1, 2, 1), Span(2, 3, 2)]
 
 
-@pytest.mark.parametrize("count", range(1, 40))
+@pytest.mark.parametrize("length", [1, 9, 17, 49])
 @pytest.mark.parametrize("given", [False, True])
-def test_every_frame_is_drawn_once(count: int, given: bool) -> None:
-    drawn = [frame for span in spans(count, 9, first_is_given=given) for frame in range(span.new, span.end)]
-    assert drawn == list(range(1 if given else 0, count))
+def test_every_frame_is_drawn_once(length: int, given: bool) -> None:
+    for count in range(1, 200):
+        windows = spans(count, length, first_is_given=given)
+        drawn = [frame for span in windows for frame in range(span.new, span.end)]
+        assert drawn == list(range(1 if given else 0, count))
+        assert all(later.start == span.end - 1 == later.new - 1 for span, later in pairwise(windows)) or length == 1
+
+
+def test_no_window_of_a_long_video_is_a_stub() -> None:
+    assert [(span.start, span.end) for span in spans(50, 49, first_is_given=False)] == [(0, 25), (24, 50)]
+    assert [(span.start, span.end) for span in spans(98, 49, first_is_given=False)] == [(0, 33), (32, 65), (64, 98)]
+    for count in range(50, 500):
+        lengths = [span.end - span.start for span in spans(count, 49, first_is_given=False)]
+        assert len(lengths) == -(-(count - 1) // 48), "as few as can be"
+        assert all(length % 8 == 1 for length in lengths[:-1])
+        assert max(lengths) <= 49
+        assert max(lengths) - min(lengths) <= 8
+        assert min(lengths) > 49 // 3
 
 
 def test_a_window_begins_with_the_last_frame_of_the_one_before() -> None:
@@ -132,6 +149,17 @@ def test_without_restoring_the_models_background_is_seen() -> None:
     editor = StandIn()
     edited = edit_video(editor, frames, masks, "a ball", settings(restore=False, feather=4))
     assert np.array_equal(edited, editor.drawn[0])
+
+
+def test_what_was_drawn_is_shown_before_it_is_restored() -> None:
+    frames, masks = small_clip(20)
+    editor, told = StandIn(), {}
+    edited = edit_video(editor, frames, masks, "a ball", SETTINGS, on_drawn=told.__setitem__)
+    assert list(told) == [0, 9, 17], "each frame once"
+    assert np.array_equal(told[0], editor.drawn[0])
+    assert np.array_equal(told[9], editor.drawn[1][1:])
+    assert np.array_equal(np.concatenate(list(told.values()))[masks], edited[masks])
+    assert np.array_equal(edited[~masks], frames[~masks])
 
 
 # --- keyframes ---

@@ -10,8 +10,17 @@ from media_files import write_video
 from tiny_models.cogvideox import inpaint_pipeline, small_clip
 
 from train.background_fill import fill_from_other_frames, inpaint_frames
-from train.editing import EditSettings, edit_video
-from train.editors import CopyMasked, FrameInpainting, Identity, ModelEditor, ResultFolder, TemporalFill
+from train.editing import EditSettings, _edit_window, edit_video
+from train.editors import (
+    CopyMasked,
+    FrameInpainting,
+    Identity,
+    ModelEditor,
+    RestoringEditor,
+    ResultFolder,
+    TemporalFill,
+)
+from train.metrics import background_preservation
 from train.triples import ADD_MODIFY, DELETE, Triple
 
 FRAMES, MASKS = small_clip(5)
@@ -26,7 +35,8 @@ def test_baselines_do_what_they_say() -> None:
     assert hole.dtype == np.uint8
     assert np.array_equal(FrameInpainting().edit(TRIPLE), inpaint_frames(FRAMES, MASKS))
     assert np.array_equal(TemporalFill().edit(TRIPLE), fill_from_other_frames(FRAMES, MASKS))
-    assert FrameInpainting().tasks == TemporalFill().tasks == (DELETE,)
+    assert TemporalFill().tasks == (DELETE,)
+    assert FrameInpainting().tasks == (ADD_MODIFY, DELETE)
 
 
 def test_no_baseline_that_fills_looks_into_the_hole() -> None:
@@ -50,11 +60,36 @@ def test_a_model_edits_as_the_command_does_and_does_not_look_into_the_hole() -> 
     assert "restored outside the mask" in editor.says
 
 
+def test_one_edit_of_a_model_gives_what_it_drew_and_what_it_delivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = EditSettings(height=64, width=96, frames=9, steps=1, guidance=1)
+    pipeline, calls = inpaint_pipeline(), []
+    whole = ModelEditor("raw", pipeline, settings.model_copy(update={"restore": False}), seed=3).edit(TRIPLE)
+    monkeypatch.setattr("train.editing._edit_window", lambda *given: calls.append(given) or _edit_window(*given))
+    editor = ModelEditor("ours", pipeline, settings, seed=3)
+    edited, drawn = editor.edit_and_drawn(TRIPLE)
+    assert len(calls) == 1
+    assert np.array_equal(drawn, whole), "in a single window it is what --no-restore gives"
+    assert np.array_equal(edited[~MASKS], FRAMES[~MASKS])
+    assert np.array_equal(edited[MASKS], drawn[MASKS])
+    assert not np.array_equal(drawn[~MASKS], FRAMES[~MASKS])
+    assert isinstance(editor, RestoringEditor)
+    assert not isinstance(Identity(), RestoringEditor)
+
+
 @pytest.mark.parametrize("ending", [".mkv", "_edit.mkv"])
 def test_results_of_other_tools_are_found_by_name(tmp_path: Path, ending: str) -> None:
     write_video(tmp_path / f"00000012{ending}", list(FRAMES), codec="ffv1", pix_fmt="bgr0")
     write_video(tmp_path / "00000012_crop.mp4", list(FRAMES[:2]))
     assert np.array_equal(ResultFolder("peer", tmp_path).edit(TRIPLE), FRAMES)
+
+
+def test_an_mp4_of_the_untouched_video_has_a_bp_and_a_lossless_file_has_none(tmp_path: Path) -> None:
+    write_video(tmp_path / "00000012.mp4", list(FRAMES))
+    lossy = ResultFolder("peer", tmp_path).edit(TRIPLE)
+    write_video(tmp_path / "00000012.mkv", list(FRAMES), codec="ffv1", pix_fmt="bgr0")
+    lossless = ResultFolder("peer", tmp_path).edit(TRIPLE)
+    assert background_preservation(FRAMES, lossy, MASKS) > 0.2
+    assert background_preservation(FRAMES, lossless, MASKS) == 0
 
 
 def test_results_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ pytest.importorskip("diffusers")
 from tiny_models.cogvideox import small_clip
 
 from models.protocols import Image
-from train.editors import CopyMasked, FrameInpainting, Identity
-from train.evaluation import TOTAL, EditScore, evaluate, planned, summarise_scores
+from train.editors import CopyMasked, Identity, TemporalFill
+from train.evaluation import TOTAL, EditScore, Mean, evaluate, planned, summarise_scores
 from train.triples import ADD_MODIFY, DELETE, Triple, TripleSource
 
 FRAMES, MASKS = small_clip(6)
@@ -38,9 +38,19 @@ class Shifted:
         return np.roll(triple.frames, 1, axis=2)
 
 
+class Restoring(Shifted):
+    """Draws a shifted video and delivers its masked part."""
+
+    name = "restoring"
+
+    def edit_and_drawn(self, triple: Triple) -> tuple[np.ndarray, np.ndarray]:
+        drawn = self.edit(triple)
+        return np.where(triple.masks[..., None], drawn, triple.frames), drawn
+
+
 def source(name: str, task: str, with_truth: bool = False) -> TripleSource:
     triple = Triple(name, task, FRAMES, MASKS, "a red ball", 15.0, FRAMES if with_truth else None)
-    return TripleSource(name, task, lambda: triple)
+    return TripleSource(name, task, f"video of {name}", lambda: triple)
 
 
 def broken(name: str) -> Triple:
@@ -75,19 +85,34 @@ def test_a_shifted_video_has_the_known_background() -> None:
     assert (score.ta, score.tc, score.tc_7_5) == (None, None, None)
 
 
+def test_background_is_judged_as_delivered_and_as_drawn() -> None:
+    shown: list[np.ndarray] = []
+    scores = list(
+        evaluate([source("a", ADD_MODIFY)], [Shifted(), Restoring()], RedClip(), lambda *given: shown.append(given[2]))
+    )
+    plain, restored = scores
+    assert plain.bp_drawn is None
+    assert restored.bp == 0
+    assert restored.bp_drawn == plain.bp
+    assert np.array_equal(shown[1][~MASKS], FRAMES[~MASKS]), "all else is judged as delivered"
+    means = summarise_scores(scores)
+    assert "bp_drawn" not in means["shifted"][ADD_MODIFY]
+    assert means["restoring"][ADD_MODIFY]["bp_drawn"].mean == plain.bp
+
+
 def test_an_editor_is_asked_for_its_tasks_only() -> None:
     sources = [source("a", ADD_MODIFY), source("d", DELETE)]
-    editors = [Identity(), FrameInpainting()]
+    editors = [Identity(), TemporalFill()]
     assert [(s.editor, s.name) for s in evaluate(sources, editors, None)] == [
         ("identity", "a"),
         ("identity", "d"),
-        ("OpenCV inpainting", "d"),
+        ("background of other frames", "d"),
     ]
     assert planned(sources, editors) == 3
 
 
 def test_what_fails_is_a_row_and_the_rest_goes_on() -> None:
-    unreadable = TripleSource("torn", DELETE, partial(broken, "torn"))
+    unreadable = TripleSource("torn", DELETE, "torn video", partial(broken, "torn"))
     sources = [source("bad", DELETE), unreadable, source("good", DELETE)]
     shown: list[tuple[str, str]] = []
     scores = list(
@@ -95,6 +120,8 @@ def test_what_fails_is_a_row_and_the_rest_goes_on() -> None:
             sources, [Identity(), Shifted()], None, lambda editor, triple, _: shown.append((editor.name, triple.name))
         )
     )
+    assert {s.source_id for s in scores if s.name == "torn"} == {"torn video"}
+    assert {s.source_id for s in scores if s.name == "good"} == {"video of good"}
     assert [(s.editor, s.name, s.problem) for s in scores if s.problem] == [
         ("shifted", "bad", "this one cannot be edited"),
         ("identity", "torn", "torn cannot be read"),
@@ -107,12 +134,29 @@ def test_what_fails_is_a_row_and_the_rest_goes_on() -> None:
 
 def test_means_are_per_task_and_in_total() -> None:
     rows = [("one", ADD_MODIFY, 1.0, 20.0), ("two", ADD_MODIFY, 3.0, 30.0), ("three", DELETE, 8.0, None)]
-    scores = [EditScore("ours", name, task, bp=bp, ta=ta) for name, task, bp, ta in rows]
-    scores.append(EditScore("ours", "four", DELETE, problem="failed"))
+    scores = [EditScore("ours", name, task, name, bp=bp, ta=ta) for name, task, bp, ta in rows]
+    scores.append(EditScore("ours", "four", DELETE, "four", problem="failed"))
     means = summarise_scores(scores)["ours"]
     assert {task: means[task]["bp"].mean for task in means} == {ADD_MODIFY: 2, DELETE: 8, TOTAL: 4}
     assert means[ADD_MODIFY]["ta"].count == 2
     assert "ta" not in means[DELETE]
     assert means[TOTAL]["ta"].mean == 25
-    assert (means[DELETE]["bp"].low, means[DELETE]["bp"].high, means[DELETE]["bp"].count) == (8, 8, 1)
-    assert means[TOTAL]["bp"].low < 4 < means[TOTAL]["bp"].high
+    assert means[DELETE]["bp"] == Mean(8, None, None, 1, 1), "one video says nothing of others"
+    total = means[TOTAL]["bp"]
+    assert total.low is not None
+    assert total.high is not None
+    assert total.low < 4 < total.high
+
+
+def test_edits_of_one_video_are_no_evidence_of_others() -> None:
+    same = [EditScore("ours", f"track {number}", DELETE, "video", bp=float(number)) for number in range(5)]
+    assert summarise_scores(same)["ours"][DELETE]["bp"] == Mean(2, None, None, 5, 1)
+    both = summarise_scores([*same, EditScore("ours", "other", DELETE, "other video", bp=8.0)])["ours"][DELETE]["bp"]
+    assert (both.low, both.high, both.count, both.sources) == (2, 8, 6, 2), "either video may be drawn twice"
+
+
+def test_an_editor_for_one_task_has_no_total_of_two() -> None:
+    scores = [EditScore("both", task, task, task, bp=1.0) for task in (ADD_MODIFY, DELETE)]
+    means = summarise_scores([*scores, EditScore("eraser", DELETE, DELETE, DELETE, bp=1.0)])
+    assert set(means["both"]) == {ADD_MODIFY, DELETE, TOTAL}
+    assert set(means["eraser"]) == {DELETE}

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("diffusers")
 from tiny_models.cogvideox import small_clip
 
-from train.editors import Editor, Identity
+from train.editors import Editor, Identity, TemporalFill
 from train.evaluation import EditScore
 from train.evaluation_report import EvaluationReport, markdown_table, table_rows
 from train.triples import ADD_MODIFY, DELETE, Triple
@@ -28,10 +28,10 @@ class Other:
 
 EDITORS: list[Editor] = [Identity(), Other()]
 SCORES = [
-    EditScore("identity", "a", ADD_MODIFY, bp=0.0, ta=30.0, tc=0.98765),
-    EditScore("identity", "d", DELETE, bp=0.0, tc=0.9),
-    EditScore(Other.name, "a", ADD_MODIFY, bp=2.0, ta=20.0, tc=0.5),
-    EditScore(Other.name, "d", DELETE, problem="it broke"),
+    EditScore("identity", "a", ADD_MODIFY, "v", bp=0.0, ta=30.0, tc=0.98765),
+    EditScore("identity", "d", DELETE, "w", bp=0.0, tc=0.9),
+    EditScore(Other.name, "a", ADD_MODIFY, "v", bp=2.0, ta=20.0, tc=0.5),
+    EditScore(Other.name, "d", DELETE, "w", problem="it broke"),
 ]
 
 
@@ -57,23 +57,45 @@ def triple(name: str, task: str = ADD_MODIFY) -> Triple:
 
 
 def test_the_table_is_by_task_with_intervals() -> None:
-    rows = table_rows(SCORES)
+    scores = [*SCORES, EditScore("identity", "b", ADD_MODIFY, "w", bp=1.0, ta=20.0, tc=0.98765)]
+    rows = table_rows(scores, EDITORS)
     assert rows[0] == ["task", "editor", "BP ↓", "TA ↑", "TC ↑", "edits", "failed"]
     assert rows[1] == [
         ADD_MODIFY,
         "identity",
-        "0.00 (0.00–0.00)",
-        "30.00 (30.00–30.00)",
+        "0.50 (0.00–1.00)",
+        "25.00 (20.00–30.00)",
         "0.9877 (0.9877–0.9877)",
-        "1",
+        "2",
         "0",
     ]
+    assert rows[2][2:] == ["2.00", "20.00", "0.5000", "1", "0"], "one video has no interval"
     assert rows[4] == [DELETE, Other.name, "–", "–", "–", "0", "1"]
     assert [row[:2] for row in rows[5:]] == [["total", "identity"], ["total", Other.name]]
-    one_task = table_rows([score for score in SCORES if score.task == DELETE])
+    one_task = table_rows([score for score in SCORES if score.task == DELETE], EDITORS)
     assert [row[0] for row in one_task[1:]] == [DELETE, DELETE], "one task is its own total"
-    lines = markdown_table(SCORES).splitlines()
+    lines = markdown_table(SCORES, EDITORS).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1, "bars in names are escaped"
+
+
+def test_both_background_figures_stand_side_by_side() -> None:
+    ours = EditScore(Other.name, "a", ADD_MODIFY, "v", bp=0.0, bp_drawn=7.25)
+    rows = table_rows([SCORES[0], ours], EDITORS)
+    assert rows[0][2:4] == ["BP ↓", "BP as drawn ↓"]
+    assert rows[1][2:4] == ["0.00", "–"]
+    assert rows[2][2:4] == ["0.00", "7.25"]
+
+
+def test_an_editor_that_is_not_for_a_task_has_dashes_there() -> None:
+    eraser = TemporalFill()
+    scores = [score for score in SCORES if score.editor == "identity"]
+    both = table_rows([*scores, EditScore(eraser.name, "d", DELETE, "w", bp=0.0, tc=0.9)], [Identity(), eraser])
+    assert [row[0] for row in both[1:]] == [ADD_MODIFY, ADD_MODIFY, DELETE, DELETE, "total", "total"]
+    assert both[2] == [ADD_MODIFY, eraser.name, "–", "–", "–", "–", "–"]
+    assert both[4] == [DELETE, eraser.name, "0.00", "–", "0.9000", "1", "0"]
+    assert both[6] == ["total", eraser.name, "–", "–", "–", "–", "–"], "deletions alone are no total"
+    additions = table_rows([score for score in scores if score.task == ADD_MODIFY], [Identity(), eraser])
+    assert additions[2] == [ADD_MODIFY, eraser.name, "–", "–", "–", "–", "–"], "it is not left out either"
 
 
 def test_files_say_the_same(tmp_path: Path) -> None:
@@ -82,14 +104,31 @@ def test_files_say_the_same(tmp_path: Path) -> None:
         report.on_edit(editor, triple("a"), FRAMES)
     report.write(SCORES, EDITORS, ["a note & more"])
     document = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    assert document["means"]["identity"]["total"]["bp"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "count": 2}
+    assert document["means"]["identity"]["total"]["bp"] == {
+        "mean": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "count": 2,
+        "sources": 2,
+    }
+    assert document["means"]["identity"][DELETE]["bp"]["low"] is None
     assert document["edits"][3]["problem"] == "it broke"
     markdown = (tmp_path / "report" / "evaluation.md").read_text()
-    assert markdown_table(SCORES) in markdown
+    assert markdown_table(SCORES, EDITORS) in markdown
     assert "- a note & more\n" in markdown
+    assert "resamples whole source videos" in markdown
     page = Page((tmp_path / "report" / "index.html").read_text())
     seen = " ".join(page.words)
-    for words in ("a note & more", "a <red> ball", Other.says, "background preservation", "it broke", "0.9877"):
+    for words in (
+        "resamples whole source videos",
+        "carry their codec's loss",
+        "a note & more",
+        "a <red> ball",
+        Other.says,
+        "background preservation",
+        "it broke",
+        "0.9877",
+    ):
         assert words in seen
     assert Other.name in page.words
     assert page.videos == ["videos/000-mask.mp4", "videos/000-1.mp4", "videos/000-2.mp4"]
@@ -128,7 +167,11 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else_is(tmp_path: Path) -
     first.on_edit(Identity(), triple("a"), FRAMES)
     first.write(SCORES, EDITORS, [])
     again = EvaluationReport(tmp_path / "report")
+    assert (tmp_path / "report" / "videos").exists(), "nothing goes before the new one begins"
+    again.begin(EDITORS, ["a note"])
     assert not (tmp_path / "report" / "videos").exists()
+    assert "not finished: nothing has been judged" in (tmp_path / "report" / "evaluation.md").read_text()
+    EvaluationReport(tmp_path / "report")  # that was killed there may be run again
     again.write(SCORES, EDITORS, [])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

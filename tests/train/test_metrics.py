@@ -132,3 +132,14 @@ def test_bootstrap_interval_holds_the_mean_and_narrows() -> None:
     assert narrow[1] - narrow[0] == pytest.approx(2 * 1.96 / np.sqrt(1000), rel=0.15)
     assert bootstrap_interval(list(few)) == (low, high)
     assert bootstrap_interval([3.0]) == (3.0, 3.0)
+
+
+def test_bootstrap_draws_whole_clusters() -> None:
+    videos = RNG.normal(5, 1, 12)
+    repeated, names = np.repeat(videos, 4), [f"video {number}" for number in range(12) for _ in range(4)]
+    alone = bootstrap_interval(list(videos))
+    assert bootstrap_interval(list(repeated), clusters=names)[0] == pytest.approx(alone[0], abs=0.1)
+    narrow = bootstrap_interval(list(repeated))
+    wide = bootstrap_interval(list(repeated), clusters=names)
+    assert wide[1] - wide[0] == pytest.approx(2 * (narrow[1] - narrow[0]), rel=0.2), "copies are no new evidence"
+    assert bootstrap_interval([1.0, 1.0, 4.0], clusters=["a", "a", "b"]) == (1, 4)

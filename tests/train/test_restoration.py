@@ -28,7 +28,7 @@ def test_outside_is_the_original_and_inside_is_not(feather):
 
 
 def test_hard_seam_without_a_feather():
-    restored = restore_unmasked(flat(0), flat(200), SQUARE, 0)
+    restored = restore_unmasked(flat(0), flat(200), SQUARE)
     assert np.array_equal(restored[0, ..., 0], np.where(SQUARE[0], 200, 0))
 
 

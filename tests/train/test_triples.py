@@ -9,7 +9,7 @@ from media_files import write_video
 from tiny_dataset import moving_square
 
 from manifests.dataset import Dataset
-from manifests.records import SampleRow
+from manifests.records import ClipRow, SampleRow
 from stages.media import decode_clip, encode_image
 from stages.windows import WindowSettings
 from train.triples import ADD_MODIFY, DELETE, folder_triples, held_out_triples
@@ -36,6 +36,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     write_triple(tmp_path, "00000007")
     first, second = folder_triples(tmp_path, FIXED)
     assert (first.name, first.task, second.name, second.task) == ("00000007", DELETE, "00000012", ADD_MODIFY)
+    assert (first.source_id, second.source_id) == ("00000007", "00000012"), "each triple is a video of its own"
     triple = second.read()
     assert (triple.caption, first.read().caption) == ("a red car", FIXED)
     assert triple.frames.shape == (5, 64, 96, 3)
@@ -76,6 +77,8 @@ def test_held_out_samples_are_one_per_track_and_of_the_split(tiny_shards: Path) 
         tracks = [row.track_id for row in chosen if row.task == task]
         assert len(tracks) == len(set(tracks)) == 3
     assert [row.task for row in chosen] == [source.task for source in sources]
+    origins = {clip.clip_id: clip.source_id for clip in Dataset(tiny_shards).rows("clips", ClipRow)}
+    assert [origins[row.clip_id] for row in chosen] == [source.source_id for source in sources]
     again = held_out_triples(str(tiny_shards), 3, WINDOWS, 0, split="train")
     assert [source.name for source in again] == [source.name for source in sources]
     assert [source.name for source in held_out_triples(str(tiny_shards), 3, WINDOWS, 1, "train")] != [
