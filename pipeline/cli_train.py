@@ -19,6 +19,7 @@ from pipeline.interrupt import Interrupted
 
 if TYPE_CHECKING:
     from stages.windows import WindowSettings
+    from train.latent_store import StoredLatents
     from train.settings import TrainSettings
 
 TINY_SETTINGS = {
@@ -40,7 +41,10 @@ def train_command(
     ),
     base: Annotated[
         str | None,
-        typer.Option(help="CogVideoX base: a folder, or a hub name (-2b, -5b, -5b-I2V); none: a tiny random one"),
+        typer.Option(
+            help="CogVideoX base: a folder, or a hub name (-2b, -5b, -5b-I2V), or a result to train further; "
+            "none: that of the latents, else a tiny random one"
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="a YAML file with settings (see train/settings.py)")] = None,
     sets: Annotated[
@@ -48,7 +52,7 @@ def train_command(
         typer.Option("--set", metavar="A.B=C", help="change one setting, e.g. courses.0.steps=2000, batch_size=4"),
     ] = None,
     latents: Annotated[
-        str | None, typer.Option(help="name of latents made by `vivid latents`; their windows are used")
+        str | None, typer.Option(help="name of latents made by `vivid latents`; their base, windows and seed are used")
     ] = None,
 ) -> None:
     """Train the editor on a dataset. Run it again to go on; Ctrl-C and SIGTERM save first.
@@ -60,27 +64,27 @@ def train_command(
     console = Console(stderr=True)
     base = None if base is None else find_model(base, console)
     quieten_libraries()
-    from train.checkpoint import atomic_folder, read_config
+    from train.checkpoint import read_config
+    from train.divergence import Diverged
     from train.editing import EditSettings
     from train.settings import TrainSettings
-    from train.tiny_base import TINY_BASE_NOTICE, save_tiny_base
-    from train.trainer import Diverged, Stopped, Trainer
+    from train.trainer import Stopped, Trainer
     from train.validation import edit_held_out
 
-    settings = read_settings(TrainSettings, config, sets or (), {} if base else TINY_SETTINGS)
-    if base is None:
-        console.print(TINY_BASE_NOTICE, style="yellow", highlight=False)
-        folder = output.resolve() / "tiny_base"
-        if not folder.is_dir():
-            # Whole or not at all: a run that was killed here must be able to go on.
-            with atomic_folder(folder) as partial:
-                save_tiny_base(partial)
-        base = str(folder)
+    # Without windows, so that those that the user names can be told from the rest.
+    defaults = TrainSettings().model_dump(mode="json", exclude={"courses": {"__all__": {"windows"}}})
     store = None
     if latents is not None:
         from train.latent_store import open_latents
 
         store = open_latents(dataset, latents)
+        base = base or _base_of_latents(store, latents, console)
+        defaults["seed"] = store.settings.seed
+    elif base is None:
+        defaults = TrainSettings.model_validate(TINY_SETTINGS).model_dump(mode="json")
+    settings = read_settings(TrainSettings, config, sets or (), defaults)
+    base = base or _tiny_base(output, console)
+    if store is not None:
         settings = _on_windows(settings, store.windows)
         for course in settings.courses:
             store.check(base, course.windows, settings.seed)
@@ -106,10 +110,40 @@ def train_command(
         print(f"{final}: {read_config(final).step} steps" + (f", last loss {loss:.4f}" if loss is not None else ""))
 
 
+def _base_of_latents(store: StoredLatents, name: str, console: Console) -> str:
+    """The base that latents were made with. Raises ConfigError when it is no longer there."""
+    try:
+        return find_model(store.base_name, console)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}, where the base of the latents '{name}' lay; say with --base where it is now"
+        ) from error
+
+
+def _tiny_base(output: Path, console: Console) -> str:
+    """A tiny random base in the run's folder, written by one process for all."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    from train.checkpoint import atomic_folder
+    from train.tiny_base import TINY_BASE_NOTICE, save_tiny_base
+
+    folder = output.resolve() / "tiny_base"
+    processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if processes.is_main_process:
+        console.print(TINY_BASE_NOTICE, style="yellow", highlight=False)
+        if not folder.is_dir():
+            # Whole or not at all: a run that was killed here must be able to go on.
+            with atomic_folder(folder) as partial:
+                save_tiny_base(partial)
+    processes.wait_for_everyone()
+    return str(folder)
+
+
 def _on_windows(settings: TrainSettings, windows: WindowSettings) -> TrainSettings:
-    """The settings with these windows in every course that names none of its own."""
+    """The settings with the fields of these windows wherever a course names none of its own."""
     courses = [
-        course if "windows" in course.model_fields_set else course.model_copy(update={"windows": windows})
+        course.model_copy(update={"windows": windows.model_copy(update=course.windows.model_dump(exclude_unset=True))})
         for course in settings.courses
     ]
     return settings.model_copy(update={"courses": tuple(courses)})

@@ -16,6 +16,7 @@ os.environ.pop("VIVID_WEIGHTS", None)
 
 import cv2
 import pytest
+from tiny_dataset import vivid, write_config, write_inputs
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -31,3 +32,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the folder of real clips is not beside this checkout (../shared/data)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of six 96×64 clips and four images, made by the real job."""
+    folder = tmp_path_factory.mktemp("training")
+    write_inputs(folder / "in", clips=6, images=4)
+    config = write_config(folder / "config.yaml")
+    run = vivid("shards", folder / "in", "--out", folder / "out", "--config", config, "--local")
+    assert run.returncode == 0, run.stderr
+    return folder / "out"

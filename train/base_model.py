@@ -64,6 +64,14 @@ def load_inpaint_transformer(
     return transformer.eval()
 
 
+def load_learning_transformer(model: str | Path, dtype: torch.dtype | None = None) -> CogVideoXTransformer3DModel:
+    """`load_inpaint_transformer` for training, which brings an adapter of its own: of a LoRA its base alone."""
+    revision = None
+    if is_checkpoint(model) and read_config(model).mode == "lora":
+        model, revision = _base_of(model, None, None)
+    return load_inpaint_transformer(model, revision=revision, dtype=dtype)
+
+
 def components_source(model: str | Path, base: str | Path | None = None) -> str:
     """Where the parts that are not trained (VAE, text encoder, tokenizer, scheduler) lie: a folder or hub name."""
     return find_components(model, base=base)[0]

@@ -31,6 +31,7 @@ from train.conditioning import CHANNEL_ORDER, MASKED_FILL
 from train.lora import ADAPTER, AdaptationSettings
 from train.model_card import model_card
 from train.positions import keep_learned_positions
+from train.provenance import Provenance
 
 CONFIG_FILE = "inpaint.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -61,6 +62,7 @@ class CheckpointConfig(BaseModel, frozen=True, extra="forbid"):
     lora_rank: int | None = Field(default=None, description="rank of the update; null in mode full")
     lora_alpha: int | None = Field(default=None, description="scale of the update times its rank; null in mode full")
     step: int = Field(default=0, ge=0, description="training steps done")
+    provenance: Provenance | None = Field(default=None, description="dataset and settings; null: not recorded")
 
 
 def describe(
@@ -72,6 +74,7 @@ def describe(
     height: int,
     width: int,
     num_frames: int,
+    provenance: Provenance | None = None,
 ) -> CheckpointConfig:
     """The configuration of a training that starts from `transformer` (expanded, not yet wrapped or sharded)."""
     lora = settings.mode == "lora"
@@ -85,6 +88,7 @@ def describe(
         num_frames=num_frames,
         lora_rank=settings.rank if lora else None,
         lora_alpha=settings.alpha if lora else None,
+        provenance=provenance,
     )
 
 
@@ -134,7 +138,8 @@ def check_channels(order: Sequence[str], where: str) -> None:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends without an error, and vanishes otherwise.
 
-    A folder of that name is replaced; one left by a killed run is removed at the next attempt.
+    A folder of that name is replaced; one left by a killed run is removed at the next attempt. Its files get the
+    permissions that the umask leaves.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, replaced = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "replaced"))
@@ -143,7 +148,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
+        # safetensors lets nobody but the owner read, whatever the umask; the new folder follows it.
+        readers = partial.stat().st_mode & 0o666
         for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                path.chmod(readers)
             _sync(path)
         _sync(partial)
         if folder.exists():
@@ -193,18 +202,39 @@ def write_checkpoint(
     """
     weights = dict(transformer.state_dict() if state_dict is None else state_dict)
     if config.mode == "full":
-        transformer.save_pretrained(folder / TRANSFORMER_FOLDER, state_dict=weights)
+        _holding(weights, transformer).save_pretrained(folder / TRANSFORMER_FOLDER)
+        _forget_origin(folder / TRANSFORMER_FOLDER / "config.json")
     else:
+        metadata = transformer.peft_config[ADAPTER].to_dict()
+        # A set there, in another order in every process.
+        metadata["target_modules"] = sorted(metadata["target_modules"])
         CogVideoXLoraLoaderMixin.save_lora_weights(
             folder,
             transformer_lora_layers=get_peft_model_state_dict(transformer, state_dict=weights, adapter_name=ADAPTER),
             # Without it alpha is lost, and an update of another alpha than rank comes back at the wrong scale.
-            transformer_lora_adapter_metadata=transformer.peft_config[ADAPTER].to_dict(),
+            transformer_lora_adapter_metadata=metadata,
         )
         patch_embed = {key: weights[key].detach().cpu().contiguous() for key in _PATCH_EMBED_KEYS if key in weights}
         save_file(patch_embed, folder / PATCH_EMBED_FILE, {"channel_order": ",".join(config.channel_order)})
     (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(config), encoding="utf-8")
+
+
+def _holding(weights: dict[str, Tensor], transformer: CogVideoXTransformer3DModel) -> CogVideoXTransformer3DModel:
+    """A transformer of these weights: `save_pretrained` writes a model's own, and the name of its class, which
+    sharding changes.
+    """
+    with torch.device("meta"):
+        plain = CogVideoXTransformer3DModel.from_config(transformer.config)
+    plain.load_state_dict(weights, assign=True)
+    return plain
+
+
+def _forget_origin(config: Path) -> None:
+    """Take out where the base lay on this machine, which diffusers writes."""
+    document = json.loads(config.read_text(encoding="utf-8"))
+    document.pop("_name_or_path", None)
+    config.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_weights(transformer: CogVideoXTransformer3DModel, folder: str | Path) -> CheckpointConfig:

@@ -85,7 +85,8 @@ def _column(tables: list[pa.Table], name: str, kind: type[np.integer[Any]]) -> n
 class StoredLatents:
     """One set of latents of a dataset, read-only; a `train.data.LatentStore`. May be sent to other processes.
 
-    `settings` and `base` are what the set is bound to. Raises ValueError with one sentence when there is no such set.
+    `settings` and `base` are what the set is bound to, `base_name` is where that base lay. Raises ValueError with one
+    sentence when there is no such set.
     """
 
     def __init__(self, dataset: str | Path, name: str = DEFAULT_NAME) -> None:
@@ -99,6 +100,7 @@ class StoredLatents:
             ) from error
         self.settings = LatentSettings.model_validate(document["semantic"]["settings"])
         self.base = BaseIdentity.model_validate(document["semantic"]["base"])
+        self.base_name = str(document["base"])
         self._latents = RangeIndex(store, read_commits(store, "latents").values(), "latents", "latents.tar")
         self._texts = RangeIndex(store, read_commits(store, "captions").values(), "captions", "captions.tar")
         self._store: Store | None = store
@@ -115,19 +117,29 @@ class StoredLatents:
 
     def check(self, base: str | Path, windows: WindowSettings, seed: int) -> None:
         """Raise ValueError, one sentence, unless training with this base, these windows and this seed can use them."""
-        ours = {
+        ours: dict[str, Any] = {
             "base": identify(base_folder(base)).model_dump(),
             "windows": windows.model_dump(mode="json"),
             "seed": seed,
         }
-        theirs = {
+        theirs: dict[str, Any] = {
             "base": self.base.model_dump(),
             "windows": self.windows.model_dump(mode="json"),
             "seed": self.settings.seed,
         }
         lines = differences(ours, theirs)
         if lines:
-            raise ValueError(f"the latents in {self.url} were made for another training ({'; '.join(lines)})")
+            wanted = [f"--base {self.base_name}"] if ours["base"] != theirs["base"] else []
+            wanted += [f"seed={self.settings.seed}"] if seed != self.settings.seed else []
+            wanted += [
+                f"windows.{name}={json.dumps(value)} in every course"
+                for name, value in theirs["windows"].items()
+                if value != ours["windows"][name]
+            ]
+            raise ValueError(
+                f"the latents in {self.url} were made for another training ({'; '.join(lines)}); "
+                f"to use them, train with {', '.join(wanted)}"
+            )
 
     def find(self, sample: Sample, window: Window, kive: bool) -> Stored:
         """What is there for a sample in a window; empty where nothing is."""

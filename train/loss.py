@@ -54,17 +54,19 @@ class VelocityObjective:
     Args:
         transformer: the model itself, for its configuration and formats; what is called may be wrapped (DDP, FSDP).
         scheduler: gives the noise levels. Raises ValueError unless it predicts the velocity.
+        dtype: number format of the computation; that of the frozen weights when None.
     """
 
     def __init__(
         self,
         transformer: CogVideoXTransformer3DModel,
         scheduler: CogVideoXDDIMScheduler | CogVideoXDPMScheduler,
+        dtype: torch.dtype | None = None,
     ) -> None:
         kind = scheduler.config.prediction_type
         if kind != "v_prediction":
             raise ValueError(f"the base's scheduler predicts '{kind}', and this objective is for 'v_prediction'")
-        self.transformer = transformer
+        self.transformer, self.dtype = transformer, dtype or compute_dtype(transformer)
         self.num_timesteps = int(scheduler.config.num_train_timesteps)
         # The schedulers' own methods round the levels to the latents' format before they take roots.
         levels = scheduler.alphas_cumprod.double()
@@ -76,11 +78,10 @@ class VelocityObjective:
         latents = batch.latents.float()
         noise, timesteps = drawn.noise.to(latents.device), drawn.timesteps.to(latents.device)
         noisy, velocity = self.noisy_and_velocity(latents, noise, timesteps)
-        dtype = compute_dtype(self.transformer)
-        with matching_autocast(self.transformer):
+        with matching_autocast(self.transformer, self.dtype):
             predicted = model(
-                hidden_states=join_channels(noisy.to(dtype), batch.masked_latents, batch.mask),
-                encoder_hidden_states=batch.text.to(dtype),
+                hidden_states=join_channels(noisy.to(self.dtype), batch.masked_latents, batch.mask),
+                encoder_hidden_states=batch.text.to(self.dtype),
                 timestep=timesteps,
                 image_rotary_emb=rotary_embedding(self.transformer, latents),
                 return_dict=False,

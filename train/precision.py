@@ -9,14 +9,19 @@ from diffusers import CogVideoXTransformer3DModel
 
 
 def compute_dtype(transformer: CogVideoXTransformer3DModel) -> torch.dtype:
-    """Number format of the frozen weights, which is that of the computation."""
+    """Number format of the frozen weights, which is that of the computation where there are any."""
     dtype: torch.dtype = transformer.proj_out.weight.dtype
     return dtype
 
 
-def matching_autocast(transformer: CogVideoXTransformer3DModel) -> AbstractContextManager[None]:
-    """Autocast to the format of the frozen weights where the patch embedder has another; nothing otherwise."""
-    dtype = compute_dtype(transformer)
+def matching_autocast(
+    transformer: CogVideoXTransformer3DModel, dtype: torch.dtype | None = None
+) -> AbstractContextManager[None]:
+    """Autocast to a format (that of the frozen weights when None) where the patch embedder has another; else nothing.
+
+    Where every weight learns, and so is float32, the format must be named.
+    """
+    dtype = dtype or compute_dtype(transformer)
     if transformer.patch_embed.proj.weight.dtype == dtype:
         return nullcontext()
     return torch.autocast(transformer.device.type, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -36,8 +37,6 @@ class OptimizerSettings(BaseModel, frozen=True, extra="forbid"):
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the `step`-th of `steps` steps."""
-        import math
-
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "constant" or step < self.warmup_steps:
             return self.learning_rate * warm

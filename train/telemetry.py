@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 PEAK_FLOPS = {
@@ -88,3 +92,26 @@ class Meter:
         self.losses, self.samples, self.flops, self.waited = [], 0, 0.0, 0.0
         self.since = time.perf_counter()
         return figures
+
+
+@contextmanager
+def progress_bar(console: Console | None, step: int, last: int) -> Iterator[Callable[[int, float], None]]:
+    """A bar from `step` to `last` on the console, if one is given; yields what shows the steps done and a loss."""
+    with Progress(
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps  loss {task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=console is None,
+    ) as bar:
+        task = bar.add_task("train", total=last, completed=step, loss="–")
+        yield lambda done, loss: bar.update(task, completed=done, loss=f"{loss:.4f}")
+
+
+def trackers() -> list[str]:
+    """TensorBoard, and Weights & Biases where it is installed and set up (it would ask for a key otherwise)."""
+    set_up = "WANDB_API_KEY" in os.environ or "WANDB_MODE" in os.environ
+    return ["tensorboard", *(["wandb"] if set_up and importlib.util.find_spec("wandb") else [])]

@@ -18,12 +18,22 @@ EMPTY_PROMPT = ""
 
 
 class TextEncoder:
-    """T5 with its tokenizer, for captions of at most `max_tokens` tokens (226 for the released bases)."""
+    """T5 with its tokenizer, for captions of at most `max_tokens` tokens (226 for the released bases).
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: T5EncoderModel, max_tokens: int) -> None:
+    `device` is where it computes, if not where its weights lie: those of an offloaded model lie elsewhere meanwhile.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        model: T5EncoderModel,
+        max_tokens: int,
+        device: torch.device | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.model = model
         self.max_tokens = max_tokens
+        self.device = device
 
     def count_tokens(self, caption: str) -> int:
         """Tokens of a caption, its end mark included, before any cut."""
@@ -53,7 +63,7 @@ class TextEncoder:
             list(captions), padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
         )
         # No attention mask: CogVideoX was trained on embeddings that had seen the padding.
-        output: Tensor = self.model(tokens.input_ids.to(self.model.device)).last_hidden_state
+        output: Tensor = self.model(tokens.input_ids.to(self.device or self.model.device)).last_hidden_state
         return output, tokens.attention_mask.sum(dim=1).tolist()
 
 

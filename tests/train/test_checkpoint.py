@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from diffusers import CogVideoXPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_models.cogvideox import TEXT_TOKENS, inpaint_transformer, noise, tiny_base
+from tiny_models.cogvideox import inpaint_transformer, tiny_base
+from tiny_models.cogvideox_results import FULL, LORA, learnt, predict, shake
 
 from train.base_model import components_source, find_components, load_inpaint_transformer
 from train.checkpoint import (
@@ -29,37 +31,7 @@ from train.checkpoint import (
     save_checkpoint,
 )
 from train.lora import AdaptationSettings, prepare_for_training
-from train.positions import LearnedPositions, rotary_embedding
-
-LORA = AdaptationSettings(rank=4, alpha=12)
-FULL = AdaptationSettings(mode="full")
-
-
-def predict(transformer):
-    hidden = noise(1, 3, 33, 8, 12)
-    with torch.no_grad():
-        return transformer.eval()(
-            hidden,
-            noise(1, TEXT_TOKENS, 32),
-            torch.tensor([300]),
-            image_rotary_emb=rotary_embedding(transformer, hidden),
-        ).sample
-
-
-def shake(transformer, seed=5):
-    """Move every learning weight, as training would."""
-    with torch.no_grad():
-        for number, parameter in enumerate(p for p in transformer.parameters() if p.requires_grad):
-            parameter.add_(0.1 * noise(*parameter.shape, seed=seed + number))
-
-
-def learnt(settings, base=None, **base_settings):
-    base = base or tiny_base(**base_settings)
-    transformer = load_inpaint_transformer(base)
-    config = describe(transformer, settings, base=str(base), height=64, width=96, num_frames=9)
-    prepare_for_training(transformer, settings)
-    shake(transformer)
-    return transformer, config
+from train.positions import LearnedPositions
 
 
 @pytest.fixture
@@ -89,6 +61,7 @@ def test_alpha_is_in_the_file_and_matters(lora):
     with safe_open(folder / LORA_FILE, "pt") as file:
         metadata = json.loads(file.metadata()["lora_adapter_metadata"])
     assert (metadata["transformer.r"], metadata["transformer.lora_alpha"]) == (4, 12)
+    assert metadata["transformer.target_modules"] == ["to_k", "to_out.0", "to_q", "to_v"], "the same in every process"
     loaded = load_inpaint_transformer(folder)
     loaded.set_adapters(["default"], [4 / 12])
     assert (predict(loaded) - predict(transformer)).abs().max() > 0.01, "the scale of alpha = rank is another one"
@@ -105,10 +78,6 @@ def test_folder_holds_what_it_says(lora):
     with safe_open(folder / PATCH_EMBED_FILE, "pt") as file:
         assert file.metadata()["channel_order"] == "noise,masked_video,mask"
         assert torch.equal(file.get_tensor("patch_embed.proj.weight"), transformer.patch_embed.proj.weight)
-    card = (folder / "README.md").read_text()
-    assert card.startswith(f"---\nbase_model: {tiny_base()}\n")
-    assert "rank 4 (alpha 12)" in card
-    assert "30 steps" in card
 
 
 @pytest.mark.parametrize("settings", [LORA, FULL])
@@ -279,7 +248,7 @@ def test_whole_transformer_of_another_size_is_refused(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_diffusers_reads_the_update_without_us(lora):
+def test_pipelines_of_diffusers_load_the_update_onto_an_expanded_base(lora):
     folder, transformer = lora
     other = inpaint_transformer()
     other.load_state_dict(load_file(folder / PATCH_EMBED_FILE), strict=False)
@@ -308,6 +277,29 @@ def test_folder_appears_whole_or_not_at_all(tmp_path):
         (partial / "other").write_text("third")
     assert [path.name for path in target.iterdir()] == ["other"]
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize("settings", [LORA, FULL])
+@pytest.mark.parametrize(("mask", "mode"), [(0o027, 0o640), (0o002, 0o664)])
+def test_files_may_be_read_by_whom_the_umask_says(tmp_path, settings, mask, mode):
+    transformer, config = learnt(settings)
+    before = os.umask(mask)
+    try:
+        save_checkpoint(tmp_path / "result", transformer, config)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "result").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in files)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in files} == {path.name: oct(mode) for path in files}
+
+
+@pytest.mark.parametrize("settings", [LORA, FULL])
+def test_only_the_configuration_says_where_the_base_lay(tmp_path, settings):
+    transformer, config = learnt(settings)
+    save_checkpoint(tmp_path / "result", transformer, config)
+    folder = str(tiny_base().parent).encode()
+    files = [path for path in (tmp_path / "result").rglob("*") if path.is_file()]
+    assert [path.name for path in files if folder in path.read_bytes()] == [CONFIG_FILE]
 
 
 def test_what_a_killed_save_left_is_removed(tmp_path):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ pytest.importorskip("accelerate")
 pytest.importorskip("diffusers")
 import torch
 from safetensors.torch import load_file
-from tiny_dataset import job_environment
+from training_processes import meeting_port, run_on_cpus
 
 from train.tiny_base import save_tiny_base
 
@@ -26,33 +24,22 @@ def train(launcher: list[str], shards: Path, base: Path, output: Path) -> subpro
     config.write_text(
         "courses: [{steps: 3, mixing: {images: 1, videos: 1}, windows: {height: 64, width: 96, frames: 9}}]\n"
     )
-    return subprocess.run(
-        [sys.executable, *launcher, *arguments, "--config", str(config)],
-        env={**job_environment(), "ACCELERATE_USE_CPU": "true"},
-        cwd=output.parent,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return run_on_cpus([*launcher, *arguments, "--config", str(config)], output.parent)
 
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tiny_shards: Path, tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base")
-    two = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    two += [
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        str(20000 + os.getpid() % 20000),
-    ]
-    for name, launcher in (("one", []), ("two", two)):
+    # `accelerate launch --cpu` starts one process, whatever number it is given.
+    two = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", meeting_port()]
+    last_words = []
+    for name, launcher, processes in (("one", [], "1 × cpu"), ("two", two, "2 × cpu")):
         run = train(launcher, tiny_shards, base, tmp_path / name)
         assert run.returncode == 0, run.stderr[-3000:]
-        print(run.stdout, run.stderr[-500:])
+        assert processes in run.stderr
+        last_words.append(run.stdout.strip().partition(": ")[2])
+    # The loss is that of all samples of the batch, not of the first process's.
+    assert last_words[0] == last_words[1]
     files = ("pytorch_lora_weights.safetensors", "patch_embed.safetensors")
     for file in files:
         one, other = (load_file(tmp_path / name / "final" / file) for name in ("one", "two"))
