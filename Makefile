@@ -9,7 +9,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality bench-learn schema clean
+.PHONY: help shards inspect weights doctor latents train edit evaluate test test-slow lint bench bench-quality bench-learn bench-gpu schema clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ bench-quality: $(VENV)/dev ## masks, deletion pairs and captions against ground 
 bench-learn: $(VENV)/dev ## a small editor trained on rendered clips: deletion, colour, LoRA on held-out ones (≤ 40 minutes)
 	$(BIN)/python tests/bench/learn.py --only-shards $(ARGS)
 	$(BIN)/python tests/bench/learn.py $(ARGS)
+
+bench-gpu: $(VENV)/dev ## on a GPU: a LoRA step of CogVideoX-5B's size, seconds, MFU and memory (random weights)
+	$(BIN)/python tests/bench/large_step.py $(ARGS)
 
 schema: $(VENV)/core ## write manifests/SCHEMA.md from the row classes
 	$(BIN)/python -c "from manifests.schema import schema_page; print(schema_page(), end='')" > manifests/SCHEMA.md
