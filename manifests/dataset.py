@@ -14,10 +14,10 @@ from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manifests.commits import PHASES, RUN_FILE, Commit, read_commits
 from manifests.masks import MaskTrack
+from manifests.parquet_bytes import parquet_table
 from manifests.records import TABLES, SampleRow
 from manifests.schema import arrow_schema, concat, from_table
 from manifests.storage import LocalStore, StorageError, Store, open_store
@@ -89,7 +89,7 @@ class Dataset:
             if files and isinstance(self.store, LocalStore) and not GLOB.search(self.store.url):
                 source = _parquet_sql(self.store, files)
             else:
-                tables = [pq.read_table(pa.BufferReader(self.store.read(f))) for f in files]
+                tables = [parquet_table(self.store.read(f)) for f in files]
                 source = f"all_{name}"
                 connection.register(source, concat(row, tables))
             connection.execute(f"CREATE VIEW {name} AS {NEWEST[name].format(files=source)}")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manifests.parquet_bytes import parquet_table
 from manifests.records import INTERNAL_TABLES, TABLE_VERSION, TABLES
 
 Row = TypeVar("Row")
@@ -76,7 +77,7 @@ def from_table(row: type[Row], table: pa.Table) -> list[Row]:
 
 def from_parquet(row: type[Row], data: bytes) -> list[Row]:
     """Rows of a Parquet file written by `to_parquet`."""
-    return from_table(row, pq.read_table(pa.BufferReader(data)))
+    return from_table(row, parquet_table(data))
 
 
 def schema_page() -> str:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manifests.parquet_bytes import parquet_reader
 from stages.listing_records import Problem, is_utf8, printable
 
 LISTING_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
@@ -148,7 +149,7 @@ def _json_rows(name: str, data: bytes) -> list[Row | BadRow]:
 
 def _parquet_rows(name: str, data: bytes) -> Iterator[Row | BadRow]:
     try:
-        table = pq.ParquetFile(pa.BufferReader(data))
+        table = pq.ParquetFile(parquet_reader(data))
         _require_path(name, table.schema_arrow.names)
         number = 0
         for batch in table.iter_batches(columns=[column for column in _COLUMNS if column in table.schema_arrow.names]):

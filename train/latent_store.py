@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from manifests.commits import RUN_FILE, Commit, read_commits
 from manifests.differences import differences
 from manifests.latents import DEFAULT_NAME, caption_key, entry_key, latents_url
+from manifests.parquet_bytes import parquet_table
 from manifests.storage import StorageError, Store, open_store
 from stages.latent_work import window_id
 from stages.windows import Window, WindowSettings
@@ -57,7 +57,7 @@ class RangeIndex:
         for commit in commits:
             rows, data = commit.file(table), commit.file(tar)
             if rows is not None and data is not None:
-                tables.append(pq.read_table(pa.BufferReader(store.read(rows.path)), columns=["key", "offset", "size"]))
+                tables.append(parquet_table(store.read(rows.path), ["key", "offset", "size"]))
                 self.tars.append(data.path)
         keys = _column(tables, "key", np.int64)
         order = np.argsort(keys, kind="stable")
