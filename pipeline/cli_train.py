@@ -5,6 +5,9 @@ Heavy imports stand inside the function: `vivid shards` needs no torch.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,8 +86,7 @@ def train_command(
     elif base is None:
         defaults = TrainSettings.model_validate(TINY_SETTINGS).model_dump(mode="json")
     settings = read_settings(TrainSettings, config, sets or (), defaults)
-    base = base or _tiny_base(output, console)
-    if store is not None:
+    if store is not None and base is not None:
         settings = _on_windows(settings, store.windows)
         for course in settings.courses:
             store.check(base, course.windows, settings.seed)
@@ -92,9 +94,10 @@ def train_command(
     edit_settings = EditSettings(
         height=windows.height, width=windows.width, frames=windows.frames, steps=settings.validation_steps
     )
-    trainer = Trainer(
-        dataset, base, output, settings, console, store, lambda run, to: edit_held_out(run, to, edit_settings)
-    )
+    with _base_or_tiny(base, output, console) as start:
+        trainer = Trainer(
+            dataset, start, output, settings, console, store, lambda run, to: edit_held_out(run, to, edit_settings)
+        )
     empty = store.empty_text() if store is not None else None
     if empty is not None:
         trainer.parts.captions.put_empty(empty)
@@ -120,8 +123,15 @@ def _base_of_latents(store: StoredLatents, name: str, console: Console) -> str:
         ) from error
 
 
-def _tiny_base(output: Path, console: Console) -> str:
-    """A tiny random base in the run's folder, written by one process for all."""
+@contextmanager
+def _base_or_tiny(base: str | None, output: Path, console: Console) -> Iterator[str]:
+    """The base, or a tiny random one in the run's folder, written by one process for all.
+
+    It is taken away again when the start is refused: that leaves nothing behind.
+    """
+    if base is not None:
+        yield base
+        return
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -130,14 +140,22 @@ def _tiny_base(output: Path, console: Console) -> str:
 
     folder = output.resolve() / "tiny_base"
     processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    is_new = processes.is_main_process and not folder.is_dir()
     if processes.is_main_process:
         console.print(TINY_BASE_NOTICE, style="yellow", highlight=False)
-        if not folder.is_dir():
-            # Whole or not at all: a run that was killed here must be able to go on.
-            with atomic_folder(folder) as partial:
-                save_tiny_base(partial)
+    if is_new:
+        # Whole or not at all: a run that was killed here must be able to go on.
+        with atomic_folder(folder) as partial:
+            save_tiny_base(partial)
     processes.wait_for_everyone()
-    return str(folder)
+    try:
+        yield str(folder)
+    except Exception:
+        if is_new:
+            shutil.rmtree(folder)
+            with suppress(OSError):  # what else lies there stays
+                folder.parent.rmdir()
+        raise
 
 
 def _on_windows(settings: TrainSettings, windows: WindowSettings) -> TrainSettings:

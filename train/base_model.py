@@ -9,6 +9,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 
 from train.checkpoint import (
+    CONFIG_FILE,
     TRANSFORMER_FOLDER,
     CheckpointError,
     check_channels,
@@ -98,7 +99,8 @@ def _base_of(checkpoint: str | Path, base: str | Path | None, revision: str | No
     source = str(base or config.base)
     if (source.startswith((".", "/", "~")) or source.count("/") != 1) and not Path(source).is_dir():
         raise CheckpointError(
-            f"{checkpoint} needs its base, and there is no folder {source}; say where it lies with base="
+            f"{checkpoint} needs its base, and there is no folder {source}; say where it lies with base=, "
+            f"or in {Path(checkpoint) / CONFIG_FILE}"
         )
     return source, revision if base else revision or config.base_revision
 

@@ -21,7 +21,7 @@ from latents_in_process import WINDOWS, latent_settings, make_latents
 from rich.console import Console
 from tiny_dataset import job_environment, vivid, write_clip
 
-from pipeline.cli_train import _tiny_base
+from pipeline.cli_train import _base_or_tiny
 from stages.windows import WindowSettings
 from train import trainer
 from train.checkpoint import read_config
@@ -123,7 +123,8 @@ def test_only_one_process_writes_the_tiny_base(tmp_path: Path, monkeypatch: pyte
     waited: list[bool] = []
     other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: waited.append(True))
     monkeypatch.setattr(accelerate, "PartialState", lambda cpu: other)
-    assert _tiny_base(tmp_path, Console(quiet=True)) == str(tmp_path / "tiny_base")
+    with _base_or_tiny(None, tmp_path, Console(quiet=True)) as base:
+        assert base == str(tmp_path / "tiny_base")
     assert waited == [True]
     assert not (tmp_path / "tiny_base").exists()
 
@@ -149,6 +150,18 @@ def test_a_training_that_cannot_be_is_one_sentence(tiny_shards: Path, tmp_path: 
     assert "none.yaml" in refused("train", tiny_shards, *out, "--config", tmp_path / "none.yaml")
     assert "holds no dataset" in refused("train", tmp_path / "none", *out)
     assert "there are no latents 'other'" in refused("train", tiny_shards, *out, "--latents", "other")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_start_takes_only_its_own_tiny_base_away(tiny_shards: Path, tmp_path: Path) -> None:
+    output, wrong = tmp_path / "run", ("--set", 'adaptation.target_modules=["no_such_layer"]')
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    assert "no_such_layer" in refused("train", tiny_shards, "-o", output, *wrong)
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]
+    base = save_tiny_base(output / "tiny_base")
+    assert "no_such_layer" in refused("train", tiny_shards, "-o", output, *wrong)
+    assert base.is_dir(), "it was there before"
 
 
 @pytest.mark.slow

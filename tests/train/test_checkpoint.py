@@ -138,7 +138,9 @@ def test_learned_positions_survive_full_training(tmp_path):
 def test_base_may_have_moved(lora, tmp_path):
     folder, transformer = lora
     edit_config(folder, base="./gone")
-    with pytest.raises(CheckpointError, match=r"there is no folder \./gone; say where it lies with base="):
+    with pytest.raises(
+        CheckpointError, match=r"there is no folder \./gone; say where it lies with base=, or in .*/inpaint.json"
+    ):
         load_inpaint_transformer(folder)
     moved = shutil.copytree(tiny_base(), tmp_path / "moved")
     assert torch.equal(predict(load_inpaint_transformer(folder, base=moved)), predict(transformer))
