@@ -104,8 +104,6 @@ def test_the_whole_bench_runs_and_says_what_was_missed(tmp_path: Path) -> None:
         "--small",
         "--folder",
         str(tmp_path / "learn"),
-        "--threads",
-        "1",
     ]
     run = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}

@@ -35,7 +35,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     size = SMALL_SIZE if arguments.small else FULL_SIZE
-    run = LearnRun(arguments.folder, size, fresh=arguments.fresh, training_threads=arguments.threads)
+    run = LearnRun(arguments.folder, size, fresh=arguments.fresh, processes=arguments.processes)
     if arguments.only_shards:
         run.shards()
         return 0
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=CHECKOUT / "bench" / "learn", help="where all is made")
     parser.add_argument(
-        "--threads", type=int, default=2, help="threads that train the editor; the VAE is too small for more than one"
+        "--processes", type=int, default=2, help="that train the editor; the VAE is too small for more than one"
     )
     parser.add_argument("--fresh", action="store_true", help="train anew; the shards stay")
     parser.add_argument("--small", action="store_true", help="a few steps on a few clips: shows only that it runs")

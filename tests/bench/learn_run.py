@@ -16,7 +16,7 @@ from diffusers import AutoencoderKLCogVideoX
 from learn_base import BaseSizes, save_base
 from learn_latents import MemoryLatents, videos_and_masks
 from learn_shards import FIRST, OTHER, Split
-from learn_train import WINDOWS, full_settings, lora_settings, threads, train
+from learn_train import WINDOWS, full_settings, lora_settings, train
 from learn_vae import VaeTraining, train_vae
 
 from manifests.dataset import Dataset
@@ -98,8 +98,8 @@ class Stages:
 class LearnRun:
     """One run of the bench below a folder."""
 
-    def __init__(self, folder: Path, size: BenchSize, fresh: bool = False, training_threads: int = 1) -> None:
-        self.folder, self.size, self.training_threads = folder, size, training_threads
+    def __init__(self, folder: Path, size: BenchSize, fresh: bool = False, processes: int = 2) -> None:
+        self.folder, self.size, self.processes = folder, size, processes
         self.stage = Stages(folder, fresh)
 
     def shards(self) -> tuple[Path, Path]:
@@ -183,8 +183,7 @@ class LearnRun:
         def make(target: Path) -> None:
             store = latents()
             store.fill("train")
-            with threads(self.training_threads):
-                train(dataset, base, target / "run", settings, store)
+            train(dataset, base, target / "run", settings, store, self.processes)
 
         return self.stage(name, make) / "run" / "final"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from learn_latents import MemoryLatents
@@ -28,6 +29,7 @@ from train.trainer import Trainer
 WINDOWS = WindowSettings(height=64, width=64, frames=9, fixed=1)
 """The whole clip, shrunk to 64×64; one window per clip, so latents are computed once."""
 CURVE_POINTS = 60
+MEETING_HOST = "127.0.0.1"
 
 
 def full_settings(steps: int, batch: int, seed: int) -> TrainSettings:
@@ -62,7 +64,8 @@ def _settings(
             },
             "ema": ema,
             "precision": "float32",
-            "workers": 1,
+            # The training processes fill the cores by themselves.
+            "workers": 0,
             "checkpoint_every": 10**9,
             "log_every": max(1, steps // CURVE_POINTS),
         }
@@ -81,12 +84,46 @@ class CurveTrainer(Trainer):
         self.curve.append((self.step, self.last_figures["loss"]))
 
 
-def train(dataset: Path, base: Path, output: Path, settings: TrainSettings, latents: MemoryLatents) -> Path:
-    """Train to the end and return the result's folder; the curve lies beside it as ``curve.json``."""
+def train(
+    dataset: Path, base: Path, output: Path, settings: TrainSettings, latents: MemoryLatents, processes: int
+) -> None:
+    """Train to the end in ``output``, in so many processes that share each batch; the curve is its ``curve.json``.
+
+    A small model keeps a second thread idle for most of a step, and a second process busy.
+    """
+    with socket.socket() as probe:
+        probe.bind((MEETING_HOST, 0))
+        port = int(probe.getsockname()[1])
+    arguments = (processes, port, dataset, base, output, settings, latents)
+    torch.multiprocessing.spawn(_train_in_one_of, arguments, processes)
+
+
+def _train_in_one_of(
+    rank: int,
+    processes: int,
+    port: int,
+    dataset: Path,
+    base: Path,
+    output: Path,
+    settings: TrainSettings,
+    latents: MemoryLatents,
+) -> None:
+    """What `accelerate launch` would start on a machine without a GPU."""
+    os.environ |= {
+        "ACCELERATE_USE_CPU": "true",
+        "MASTER_ADDR": MEETING_HOST,
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     trainer = CurveTrainer(str(dataset), str(base), output, settings, Console(stderr=True, width=80), latents)
-    final = trainer.run()
-    (output / "curve.json").write_text(json.dumps(trainer.curve), encoding="utf-8")
-    return final
+    trainer.run()
+    if rank == 0:
+        (output / "curve.json").write_text(json.dumps(trainer.curve), encoding="utf-8")
 
 
 class HeldOutLoss:
@@ -131,14 +168,3 @@ def spread_samples(url: str, split: str, count: int) -> list[Sample]:
         places = np.linspace(0, rows.num_rows - 1, min(rows.num_rows, count // len(table.strata)))
         chosen += [table.sample(stratum, int(place)) for place in np.unique(places.round())]
     return chosen
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """So many threads for torch within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
