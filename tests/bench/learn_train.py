@@ -111,6 +111,7 @@ def _train_in_one_of(
     """What `accelerate launch` would start on a machine without a GPU."""
     os.environ |= {
         "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
         "MASTER_ADDR": MEETING_HOST,
         "MASTER_PORT": str(port),
         "RANK": str(rank),
