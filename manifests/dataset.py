@@ -9,8 +9,9 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -66,13 +67,18 @@ class Dataset:
             raise NotADataset(f"{self.store.url} holds no dataset (there is no {RUN_FILE} in it)")
         self.commits: dict[str, dict[int, Commit]] = {phase: read_commits(self.store, phase) for phase in PHASES}
 
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """Its run.json as it was first read: configuration and versions."""
+        document: dict[str, Any] = json.loads(self.store.read(RUN_FILE))
+        return document
+
     @property
     def identity(self) -> str:
         """16 hex digits over its configuration and its first committed part: they stay when it is moved or grows."""
-        configuration = json.loads(self.store.read(RUN_FILE)).get("semantic_hash")
         first = next((commits[min(commits)] for phase in PHASES if (commits := self.commits[phase])), None)
         content = [file.sha256 for file in first.files] if first is not None else []
-        return hashlib.sha256(json.dumps([configuration, content]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.run.get("semantic_hash"), content]).encode()).hexdigest()[:16]
 
     def files(self, table: str) -> list[str]:
         """Committed Parquet files of a table, relative to the folder, in phase and part order."""

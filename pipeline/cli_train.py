@@ -86,15 +86,15 @@ def train_command(
     elif base is None:
         defaults = TrainSettings.model_validate(TINY_SETTINGS).model_dump(mode="json")
     settings = read_settings(TrainSettings, config, sets or (), defaults)
-    if store is not None and base is not None:
-        settings = _on_windows(settings, store.windows)
-        for course in settings.courses:
-            store.check(base, course.windows, settings.seed)
-    windows = settings.courses[-1].windows
-    edit_settings = EditSettings(
-        height=windows.height, width=windows.width, frames=windows.frames, steps=settings.validation_steps
-    )
     with _base_or_tiny(base, output, console) as start:
+        if store is not None:
+            settings = _on_windows(settings, store.windows)
+            for course in settings.courses:
+                store.check(start, course.windows, settings.seed)
+        windows = settings.courses[-1].windows
+        edit_settings = EditSettings(
+            height=windows.height, width=windows.width, frames=windows.frames, steps=settings.validation_steps
+        )
         trainer = Trainer(
             dataset, start, output, settings, console, store, lambda run, to: edit_held_out(run, to, edit_settings)
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from manifests.commits import RUN_FILE
 from train.mixing import Stratum
 from train.settings import OPERATIONAL, TrainSettings
 
@@ -33,11 +31,10 @@ class Provenance(BaseModel, frozen=True, extra="forbid"):
 
 def record_provenance(dataset: Dataset, counts: Mapping[Stratum, int], settings: TrainSettings) -> Provenance:
     """The provenance of a training on so many samples of each kind and task of a dataset."""
-    run = json.loads(dataset.store.read(RUN_FILE))
     return Provenance(
         dataset=dataset.store.url.rstrip("/").rsplit("/", 1)[-1],
-        dataset_profile=run["profile"],
-        dataset_configuration=run["semantic_hash"],
+        dataset_profile=dataset.run["profile"],
+        dataset_configuration=dataset.run["semantic_hash"],
         dataset_content=_content(dataset),
         samples={f"{kind} {task}": count for (kind, task), count in counts.items()},
         settings=settings.model_dump(mode="json", exclude=OPERATIONAL),
