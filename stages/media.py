@@ -48,6 +48,13 @@ AREA_AVERAGE = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 """Shrinking by area averaging straight from YUV: OpenCV's INTER_AREA on the RGB picture gives the same (51–54 dB) and
 costs three times as much. Without the second flag swscale halves the colour resolution and darkens by 2 levels."""
 
+REPEATABLE_X264 = {"mbtree": "0"}
+"""Options that every encoding with libx264 needs for equal frames to give equal bytes.
+
+Macroblock-tree rate control reads memory that it did not write: at many sizes (96×64, 240×144) the bytes depend on what
+lay there before, even on one thread.
+"""
+
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _REORDERED = 2
 """Frames that x264, as set here, codes at most before one that is shown before them."""
@@ -289,10 +296,7 @@ class ClipWriter:
         codec.color_primaries = ColorPrimaries.BT709
         codec.color_trc = ColorTrc.BT709
         groups = f"keyint={settings.gop}:min-keyint={settings.gop}:scenecut=0:open-gop=0"
-        # Macroblock-tree rate control reads memory it did not write: equal frames of some sizes (96×64 among them) gave
-        # other bytes in one of ten encodings, even on one thread.
-        parameters = f"{groups}:mbtree=0"
-        codec.options = {"crf": str(settings.crf), "preset": settings.preset, "x264-params": parameters}
+        codec.options = {"crf": str(settings.crf), "preset": settings.preset, "x264-params": groups, **REPEATABLE_X264}
         return stream
 
     def add(self, frame: Image | VideoFrame) -> None:

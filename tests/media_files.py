@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 import PIL.Image
 
+from stages.media import REPEATABLE_X264
+
 WIDTH, HEIGHT = 128, 96
 FPS = Fraction(10)
 MOST_FRAMES = 400
@@ -67,7 +69,8 @@ def write_video(
     tick = time_base or 1 / fps
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         output.metadata.update(metadata or {})
-        stream = output.add_stream(codec, rate=fps, options={"threads": "1", **(codec_options or {})})
+        repeatable = REPEATABLE_X264 if codec == "libx264" else {}
+        stream = output.add_stream(codec, rate=fps, options={"threads": "1", **repeatable, **(codec_options or {})})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = tick
         if pixel_aspect is not None:

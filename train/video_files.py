@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from models.protocols import Image
 from stages.containers import MediaError, open_video
-from stages.media import AVCOL_SPC_BT709, MediaSettings, RgbConverter, decode_image
+from stages.media import AVCOL_SPC_BT709, REPEATABLE_X264, MediaSettings, RgbConverter, decode_image
 
 log = logging.getLogger("vivid.train")
 
@@ -193,7 +193,7 @@ def _picture_stream(
     codec.pix_fmt = "yuv444p" if frames.shape[1] % 2 or frames.shape[2] % 2 else "yuv420p"
     codec.colorspace, codec.color_range = AVCOL_SPC_BT709, ColorRange.MPEG
     codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-    stream.options = {"crf": CRF, "preset": "medium"}
+    stream.options = {"crf": CRF, "preset": "medium", **REPEATABLE_X264}
     return stream
 
 

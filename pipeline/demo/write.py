@@ -22,9 +22,10 @@ from pipeline.demo.render import Rendering
 from pipeline.demo.scenes import DEMO_SCENES, SHORT_SCENE, STILL_LIFE
 from pipeline.demo.specs import SceneSpec
 from pipeline.demo.truth import save_truth
+from stages.media import REPEATABLE_X264
 
-CONTENT_VERSION = 2
-"""Raised when any drawn pixel changes; older demo folders are then written anew."""
+CONTENT_VERSION = 3
+"""Raised when any drawn pixel or encoded byte changes; older demo folders are then written anew."""
 
 MARKER = "demo.json"
 TRUNCATED = "truncated_duck.mp4"
@@ -157,7 +158,7 @@ def write_clip(
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         # One thread: with more, x264 cuts slices and the bytes depend on the machine.
-        stream.options = {"crf": str(settings.crf), "preset": settings.preset, "threads": "1"}
+        stream.options = {"crf": str(settings.crf), "preset": settings.preset, "threads": "1", **REPEATABLE_X264}
         for image in rendering.frames():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))

@@ -17,6 +17,7 @@ from manifests.masks import Mask, MaskTrack
 from manifests.records import ClipRow, RejectRow, SampleRow, SourceRow, TrackRow
 from manifests.storage import Store
 from manifests.tars import TarWriter
+from stages.media import REPEATABLE_X264
 
 Image = npt.NDArray[np.uint8]
 FPS = 8.0
@@ -70,7 +71,8 @@ def encode(scene: Scene) -> bytes:
         return data.tobytes()
     sink = io.BytesIO()
     with av.open(sink, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=round(scene.fps), options={"crf": "10", "threads": "1"})
+        options = {"crf": "10", "threads": "1", **REPEATABLE_X264}
+        stream = container.add_stream("libx264", rate=round(scene.fps), options=options)
         stream.height, stream.width = scene.frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for image in scene.frames:

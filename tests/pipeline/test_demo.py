@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from filled_memory import outputs_in_filled_memory
 
 from pipeline.demo import DEMO_SCENES, background_map, load_truth, random_scene, render_demo, render_scene
 from pipeline.demo.camera import CameraSpec
@@ -222,6 +223,17 @@ def test_unknown_names_and_sizes_are_refused_by_name() -> None:
         Rendering(spec, SIZE, 2).truth()
 
 
+RENDER = """
+import os, sys
+from pathlib import Path
+from pipeline.demo import render_demo
+
+folder = Path(sys.argv[1]) / str(os.getpid())
+render_demo(folder, scenes=1, size=(144, 240), seconds=1, fps=10, processes=1)
+for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    sys.stdout.buffer.write(path.read_bytes())
+"""
+
 SMALL = {"scenes": 3, "size": (64, 96), "seconds": 0.5, "fps": 10, "processes": 1}
 
 
@@ -272,6 +284,11 @@ def test_stored_truth_is_the_rendered_truth_and_the_clip_its_pixels(demo: Path) 
     assert stored.region_names == truth.region_names
     decoded = np.stack(frames_of(demo / "input" / f"{spec.name}.mp4"))
     assert np.abs(decoded.astype(int) - clip).mean() < 6
+
+
+def test_bytes_do_not_depend_on_what_lay_in_memory(tmp_path: Path) -> None:
+    one, other = outputs_in_filled_memory(RENDER, str(tmp_path))
+    assert one == other
 
 
 def test_two_processes_write_the_same_bytes_as_one(demo: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from filled_memory import outputs_in_filled_memory
 from media_files import moving_frames, png_claiming, write_image
 
 from stages.media import ClipWriter, MediaError, MediaSettings, decode_clip, decode_image, encode_image, iter_clip
@@ -17,6 +18,19 @@ from stages.range_file import RangeFile
 
 FPS = Fraction(30000, 1001)
 SETTINGS = MediaSettings()
+
+ENCODE = """
+import sys
+from fractions import Fraction
+from media_files import moving_frames
+from stages.media import ClipWriter, MediaSettings
+
+for height, width in ((64, 96), (144, 240)):
+    writer = ClipWriter(width, height, Fraction(10), MediaSettings())
+    for frame in moving_frames(20, height=height, width=width):
+        writer.add(frame)
+    sys.stdout.buffer.write(writer.finish())
+"""
 
 
 def encode(frames, fps=FPS, settings=SETTINGS):
@@ -66,6 +80,11 @@ def test_same_frames_give_the_same_bytes_and_name_no_version(frames, clip):
     assert encode(frames) == clip
     for word in (b"x264", b"Lavf", b"Lavc", b"libx264"):
         assert word not in clip
+
+
+def test_bytes_do_not_depend_on_what_lay_in_memory():
+    one, other = outputs_in_filled_memory(ENCODE)
+    assert one == other
 
 
 def test_index_comes_before_the_pictures(clip):

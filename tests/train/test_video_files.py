@@ -7,10 +7,22 @@ import av
 import media_files
 import numpy as np
 import pytest
+from filled_memory import outputs_in_filled_memory
 from media_files import moving_frames
 
 from stages.media import ClipWriter, MediaSettings, encode_image
 from train.video_files import VideoFile, read_masks, read_picture, read_video, write_picture, write_video
+
+WRITE = """
+import os, sys
+from pathlib import Path
+from train.video_files import read_video, write_video
+
+target = Path(sys.argv[2]) / f"{os.getpid()}.mp4"
+video = read_video(sys.argv[1])
+write_video(target, video.frames, video)
+sys.stdout.buffer.write(target.read_bytes())
+"""
 
 
 @pytest.fixture
@@ -53,6 +65,12 @@ def test_lossless_is_every_pixel(clip: Path, tmp_path: Path) -> None:
     again = read_video(tmp_path / "out.mkv")
     assert np.array_equal(again.frames, video.frames)
     assert again.fps == pytest.approx(video.fps, rel=1e-3)
+
+
+def test_bytes_do_not_depend_on_what_lay_in_memory(tmp_path: Path) -> None:
+    clip = media_files.write_video(tmp_path / "clip.mkv", moving_frames(20, width=240, height=144), codec="ffv1")
+    one, other = outputs_in_filled_memory(WRITE, str(clip), str(tmp_path))
+    assert one == other
 
 
 def test_stamps_and_odd_sides_are_kept(tmp_path: Path) -> None:
