@@ -143,7 +143,7 @@ def _main_video_stream(container: InputContainer) -> VideoStream:
     best = container.streams.best("video")
     stream = next((s for s in moving if best is not None and s.index == best.index), moving[0])
     if stream.codec_context is None:
-        raise MediaError("no_decoder", "No decoder is known for the file's video stream.")
+        raise MediaError("no_decoder", "No decoder is known for the file's video stream, or its header is cut off.")
     return stream
 
 

@@ -25,6 +25,8 @@ import numpy as np
 import PIL.Image
 from media_files import (
     UNUSABLE,
+    cut_before,
+    cut_before_picture,
     moving_frames,
     patched,
     pictures_overwritten,
@@ -254,7 +256,8 @@ CUT_OFF: dict[str, Entry] = {
     "index last, cut at 0.1.mp4": Entry("unreadable", cut(0.1)),
     "index last, cut at 0.5.mp4": Entry("unreadable", cut(0.5)),
     "index last, cut at 0.98.mp4": Entry("unreadable", cut(0.98)),
-    "index first, cut at 0.05.mp4": Entry("no_video", cut(0.05, **FAST)),
+    "cut within the index.mp4": Entry("no_video", lambda path: cut_before(Path(video(**FAST)(path)), b"mdia")),
+    "cut before the codec.mp4": Entry("no_decoder", lambda path: cut_before(Path(video(**FAST)(path)), b"stbl")),
     "index first, cut at 0.3.mp4": Entry("decode_error", cut(0.3, **FAST)),
     "index first, cut at 0.9.mp4": Entry("damaged", cut(0.9, **FAST)),
     "cut at 0.02.mkv": Entry("unreadable", cut(0.02, container="matroska")),
@@ -263,7 +266,9 @@ CUT_OFF: dict[str, Entry] = {
     "cut at 0.3.webm": Entry(FILTERED, cut(0.3, **VP9)),
     "cut at 0.9.webm": Entry(KEPT, cut(0.9, **VP9)),
     "cut at 0.1.ts": Entry("decode_error", cut(0.1, container="mpegts")),
-    "cut at 0.9.ts": Entry(KEPT, cut(0.9, container="mpegts")),
+    "cut between pictures.ts": Entry(
+        KEPT, lambda path: cut_before_picture(Path(video(15, container="mpegts")(path)), 13)
+    ),
     "cut at 0.5.png": Entry("decode_error", lambda path: truncated(Path(picture("PNG")(path)), 0.5)),
     "cut at 0.5.jpg": Entry("decode_error", lambda path: truncated(Path(picture("JPEG")(path)), 0.5)),
     "cut at 0.5.webp": Entry("unreadable", lambda path: truncated(Path(picture("WEBP")(path)), 0.5)),

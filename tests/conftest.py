@@ -16,7 +16,12 @@ os.environ.pop("VIVID_WEIGHTS", None)
 
 import cv2
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny_dataset import vivid, write_config, write_inputs
+
+# The same examples on every run, however slow the machine; --hypothesis-profile=default draws others.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -135,6 +135,20 @@ def truncated(path: Path, share: float) -> Path:
     return path
 
 
+def cut_before(path: Path, box: bytes) -> Path:
+    """The same mp4, cut off before the first box of that name."""
+    os.truncate(path, path.read_bytes().index(box) - 4)
+    return path
+
+
+def cut_before_picture(path: Path, number: int) -> Path:
+    """The same MPEG-TS, cut off where the picture of that number, as coded, begins."""
+    with av.open(str(path)) as container:
+        positions = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    os.truncate(path, positions[number])
+    return path
+
+
 def overwritten(path: Path, start: float, end: float) -> Path:
     """The same file, noise written over the bytes between two shares of its length."""
     data = bytearray(path.read_bytes())
@@ -238,7 +252,8 @@ UNUSABLE: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "audio": ("no_video", write_audio),
     "audio with a cover": ("no_video", lambda path: write_audio(path, moving_frames(1)[0])),
     "index cut off": ("unreadable", lambda path: truncated(write_video(path, moving_frames(20), container="mp4"), 0.6)),
-    "head only": ("no_video", lambda path: truncated(write_faststart(path), 0.01)),
+    "head only": ("no_video", lambda path: cut_before(write_faststart(path), b"mdia")),
+    "head cut off before the codec": ("no_decoder", lambda path: cut_before(write_faststart(path), b"stbl")),
     "index overwritten": ("unreadable", lambda path: overwritten(write_faststart(path), 0.0, 0.3)),
     "png of 60000 × 60000": ("too_large", lambda path: write_bytes(path, png_claiming(60_000, 60_000))),
     "png of 20000 × 20000": ("too_large", lambda path: write_bytes(path, png_claiming(20_000, 20_000))),

@@ -60,25 +60,28 @@ class Meter:
     samples: int = 0
     flops: float = 0.0
     waited: float = 0.0
-    since: float = field(default_factory=time.perf_counter)
+    clock: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self) -> None:
+        self.since = self.clock()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Time spent here is time without data."""
-        start = time.perf_counter()
+        start = self.clock()
         yield
-        self.waited += time.perf_counter() - start
+        self.waited += self.clock() - start
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Time spent here is not training's."""
-        start = time.perf_counter()
+        start = self.clock()
         yield
-        self.since += time.perf_counter() - start
+        self.since += self.clock() - start
 
     def report(self, device: torch.device, processes: int) -> dict[str, float]:
         """The figures as logged; starts anew."""
-        seconds = max(1e-9, time.perf_counter() - self.since)
+        seconds = max(1e-9, self.clock() - self.since)
         figures = {
             "loss": sum(self.losses) / max(1, len(self.losses)),
             "samples_per_s": self.samples / seconds,
@@ -90,7 +93,7 @@ class Meter:
             if peak is not None:
                 figures["mfu"] = self.flops / seconds / (peak * processes)
         self.losses, self.samples, self.flops, self.waited = [], 0, 0.0, 0.0
-        self.since = time.perf_counter()
+        self.since = self.clock()
         return figures
 
 

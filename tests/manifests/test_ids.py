@@ -58,14 +58,14 @@ def test_another_process_agrees(hash_seed: str):
     assert said.split() == [source_id("r", "p"), str(draw(1, "k", "n")), *draw_order(3, "n", "xyz")]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(paths, paths)
 def test_an_id_is_sixteen_hex_digits(root: str, path: str):
     for name in (source_id(root, path), clip_id(root, path, 0, 1, "video", "source")):
         assert re.fullmatch("[0-9a-f]{16}", name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(paths, paths, paths)
 def test_where_the_root_ends_matters(a: str, b: str, c: str):
     assert source_id(a + b, c) != source_id(a, b + c)
@@ -134,7 +134,7 @@ def test_the_ends_of_the_range_stay_inside(monkeypatch, value: int, fraction: fl
     assert -2.0 <= draw_uniform(0, "k", "n", -2.0, 3.0) <= 3.0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**63), st.text(max_size=20), st.integers(1, 10**6))
 def test_a_choice_is_an_index(seed: int, key: str, count: int):
     assert 0 <= draw_choice(seed, key, "n", count) < count
@@ -145,7 +145,7 @@ def test_choosing_from_nothing_is_refused():
         draw_choice(0, "k", "n", 0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(paths, unique=True, max_size=12), st.randoms(use_true_random=False))
 def test_an_order_depends_on_neither_arrival_nor_company(keys: list[str], shuffler):
     order = draw_order(SEED, "n", keys)

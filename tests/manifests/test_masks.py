@@ -35,7 +35,7 @@ def coco_string(*counts: int) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(mask_stacks)
 def test_a_track_gives_back_its_masks_through_bytes(stack):
     track = MaskTrack.from_masks(stack)
@@ -61,7 +61,7 @@ def test_a_large_mask_of_noise_comes_back_exactly():
     assert np.array_equal(MaskTrack.from_bytes(MaskTrack.from_masks([mask]).to_bytes()).mask(0), mask)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(mask_stacks)
 def test_areas_and_boxes_are_those_of_the_pixels(stack):
     track = MaskTrack.from_masks(stack)
@@ -72,7 +72,7 @@ def test_areas_and_boxes_are_those_of_the_pixels(stack):
         assert box == tight
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(mask_stacks)
 def test_equal_masks_give_equal_bytes_however_they_lie_in_memory(stack):
     data = MaskTrack.from_masks(stack).to_bytes()
@@ -211,7 +211,7 @@ def test_the_largest_size_that_is_read():
     assert track.areas().tolist() == [MAX_SIDE**2]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=60))
 def test_no_bytes_do_harm(data: bytes):
     for tried in (data, gzip.compress(data)):
@@ -219,7 +219,7 @@ def test_no_bytes_do_harm(data: bytes):
             MaskTrack.from_bytes(tried)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(mask_stacks, st.data())
 def test_counts_that_are_accepted_decode_to_a_whole_mask(stack, data):
     """Damage one place of a good document: it is refused, or every pixel of the mask it now says is defined."""
@@ -238,7 +238,7 @@ def test_counts_that_are_accepted_decode_to_a_whole_mask(stack, data):
     assert MaskTrack.from_masks(track.masks()).areas().tolist() == [area]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(mask_stacks)
 def test_the_codec_follows_the_published_rule(stack):
     """Runs down the columns, starting with a run of zeros; see the COCO API."""

@@ -50,7 +50,7 @@ def rows_of(row: type) -> st.SearchStrategy[Any]:
 
 
 @each_row_class
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_rows_come_back_as_they_were(row: type, data):
     rows = data.draw(st.lists(rows_of(row), max_size=3))

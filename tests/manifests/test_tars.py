@@ -59,7 +59,7 @@ def test_byte_ranges_hold_exactly_the_data(tmp_path: Path):
         assert {info.name: info.offset_data for info in tar} == {m.name: m.offset for m in members.values()}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.text("abcdé-_.0123456789", min_size=1, max_size=12).filter(lambda name: name.strip("."))

@@ -329,11 +329,11 @@ def test_signals_end_cleanly_and_resumably(
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert "goes on where it stopped" in errors
     assert "Traceback" not in errors
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
     assert vivid("shards", inputs, "--out", out, "--config", config, "--local").returncode == 0
     assert data_files(out) == data_files(done)

@@ -89,7 +89,7 @@ def hull_by_definition(mask: Mask) -> Mask:
     return inside
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks(), growths)
 def test_growing_is_dilation_by_the_oval(mask: Mask, growth: Growth) -> None:
     np.testing.assert_array_equal(grow(mask, growth), grow_by_definition(mask, growth))
@@ -102,19 +102,19 @@ def test_growing_is_dilation_by_the_oval_across_strips(shared_data: Path) -> Non
     np.testing.assert_array_equal(grow(mask, growth), grow_by_definition(mask, growth))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any))
 def test_hull_is_every_pixel_in_the_convex_hull(mask: Mask) -> None:
     np.testing.assert_array_equal(convex_hull(mask), hull_by_definition(mask))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks(), growths)
 def test_hull_of_the_grown_mask_needs_no_growing(mask: Mask, growth: Growth) -> None:
     np.testing.assert_array_equal(convex_hull(mask, growth), convex_hull(grow(mask, growth)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(masks(), fractions, st.tuples(fractions, fractions, fractions, fractions))
 def test_what_holds_for_every_mask(mask: Mask, ratio: float, weights: tuple[float, float, float, float]) -> None:
     given_mask = mask.copy()
@@ -148,7 +148,7 @@ def test_what_holds_for_every_mask(mask: Mask, ratio: float, weights: tuple[floa
         assert tight_box(made[op]) == grown
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(masks(), fractions, st.tuples(fractions, fractions, fractions, fractions))
 def test_a_variant_of_a_stored_frame_is_that_of_its_mask(
     mask: Mask, ratio: float, weights: tuple[float, float, float, float]
