@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manifests.schema import from_parquet, to_parquet
+from manifests.damage import intact, read_document, read_table
+from manifests.schema import from_table, to_parquet
 from manifests.storage import Store, sha256_of, storage_errors
 
 Row = TypeVar("Row")
@@ -67,10 +68,12 @@ class Commit:
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Commit:
-        document = json.loads(data)
-        document["files"] = tuple(CommittedFile(**f) for f in document["files"])
-        return cls(**document)
+    def read(cls, store: Store, path: str) -> Commit:
+        """A commit record. Raises FileNotFoundError, DatasetDamaged."""
+        document = read_document(store, path)
+        with intact(store, path):
+            document["files"] = tuple(CommittedFile(**f) for f in document["files"])
+            return cls(**document)
 
 
 def commit_path(phase: str, part: int) -> str:
@@ -80,27 +83,35 @@ def commit_path(phase: str, part: int) -> str:
 
 def read_commits(store: Store, phase: str) -> dict[int, Commit]:
     """All committed parts of a phase by number."""
-    commits = [Commit.from_bytes(store.read(path)) for path in store.list(f"commits/{phase}") if path.endswith(".json")]
+    commits = [Commit.read(store, path) for path in store.list(f"commits/{phase}") if path.endswith(".json")]
     return {commit.part: commit for commit in sorted(commits, key=lambda c: c.part)}
 
 
 def read_commit(store: Store, phase: str, part: int) -> Commit:
     """The commit of one part. Raises FileNotFoundError when it is not committed."""
-    return Commit.from_bytes(store.read(commit_path(phase, part)))
+    return Commit.read(store, commit_path(phase, part))
 
 
 def read_rows(store: Store, commit: Commit, name: str, row: type[Row]) -> list[Row]:
-    """Rows of a table that a commit names; none when the part wrote no such file."""
+    """Rows of a table that a commit names; none when the part wrote no such file. Raises DatasetDamaged."""
     file = commit.file(name)
-    return from_parquet(row, store.read(file.path)) if file else []
+    if file is None:
+        return []
+    return from_table(row, read_table(store, file.path))
+
+
+def read_run(store: Store) -> dict[str, Any] | None:
+    """The folder's run.json (configuration, versions, epoch), or None in a new folder. Raises DatasetDamaged."""
+    try:
+        return read_document(store, RUN_FILE)
+    except FileNotFoundError:
+        return None
 
 
 def current_epoch(store: Store) -> int:
     """The epoch of the run that holds the folder; 0 before the first."""
-    try:
-        return int(json.loads(store.read(RUN_FILE))["epoch"])
-    except FileNotFoundError:
-        return 0
+    document = read_run(store)
+    return int(document["epoch"]) if document is not None else 0
 
 
 class PartWriter:
@@ -160,7 +171,7 @@ class PartWriter:
                 self.store.remove(commit.path)
                 raise self._stale()
             return commit, True
-        winner = Commit.from_bytes(self.store.read(commit.path))
+        winner = Commit.read(self.store, commit.path)
         kept = {file.path for file in winner.files}
         for file in self._files:
             if file.path not in kept:

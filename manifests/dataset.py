@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from manifests.commits import PHASES, RUN_FILE, Commit, read_commits
+from manifests.commits import PHASES, RUN_FILE, Commit, CommittedFile, read_commits
+from manifests.damage import DatasetDamaged, intact, read_document, read_table
 from manifests.masks import MaskTrack
-from manifests.parquet_bytes import parquet_table
 from manifests.records import TABLES, SampleRow
 from manifests.schema import arrow_schema, concat, from_table
-from manifests.storage import LocalStore, StorageError, Store, open_store
+from manifests.storage import LocalStore, Store, open_store
 
 Row = TypeVar("Row")
 
@@ -58,20 +58,25 @@ class NotADataset(Exception):
     """The folder holds no run. The text is one sentence."""
 
 
+def dataset_store(url: str | Path | Store) -> Store:
+    """The store of a dataset. Raises NotADataset when there is no run in it."""
+    store = open_store(url) if isinstance(url, str | Path) else url
+    if not store.exists(RUN_FILE):
+        raise NotADataset(f"{store.url} holds no dataset (there is no {RUN_FILE} in it)")
+    return store
+
+
 class Dataset:
     """A dataset's folder, read-only. Raises NotADataset when there is no run in it."""
 
     def __init__(self, url: str | Path | Store) -> None:
-        self.store: Store = open_store(url) if isinstance(url, str | Path) else url
-        if not self.store.exists(RUN_FILE):
-            raise NotADataset(f"{self.store.url} holds no dataset (there is no {RUN_FILE} in it)")
+        self.store: Store = dataset_store(url)
         self.commits: dict[str, dict[int, Commit]] = {phase: read_commits(self.store, phase) for phase in PHASES}
 
     @cached_property
     def run(self) -> dict[str, Any]:
         """Its run.json as it was first read: configuration and versions."""
-        document: dict[str, Any] = json.loads(self.store.read(RUN_FILE))
-        return document
+        return read_document(self.store, RUN_FILE)
 
     @property
     def identity(self) -> str:
@@ -82,22 +87,24 @@ class Dataset:
 
     def files(self, table: str) -> list[str]:
         """Committed Parquet files of a table, relative to the folder, in phase and part order."""
+        return [file.path for file in self._committed(table)]
+
+    def _committed(self, table: str) -> list[CommittedFile]:
         _check_name(table)
         commits = (commit for phase in PHASES for commit in self.commits[phase].values())
-        return [file.path for commit in commits if (file := commit.file(table)) is not None]
+        return [file for commit in commits if (file := commit.file(table)) is not None]
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection with one view per table."""
+        """A DuckDB connection with one view per table. Raises DatasetDamaged when a table's file is gone or cut off."""
         connection = duckdb.connect()
         connection.execute("SET threads = 2")
         for name, row in TABLES.items():
-            files = self.files(name)
+            files = self._committed(name)
             if files and isinstance(self.store, LocalStore) and not GLOB.search(self.store.url):
                 source = _parquet_sql(self.store, files)
             else:
-                tables = [parquet_table(self.store.read(f)) for f in files]
                 source = f"all_{name}"
-                connection.register(source, concat(row, tables))
+                connection.register(source, concat(row, [read_table(self.store, file.path) for file in files]))
             connection.execute(f"CREATE VIEW {name} AS {NEWEST[name].format(files=source)}")
         return connection
 
@@ -114,11 +121,17 @@ class Dataset:
 
     def clip_bytes(self, sample: SampleRow) -> bytes:
         """The clip's MP4 or JPEG bytes."""
-        return self.store.read_range(sample.shard, sample.clip_offset, sample.clip_size)
+        return self.read_range(sample.shard, sample.clip_offset, sample.clip_size)
 
     def masks(self, sample: SampleRow) -> MaskTrack:
         """The track's masks as stored (the variant is computed from them, see `stages.augment.apply_variant`)."""
-        return MaskTrack.from_bytes(self.store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+        with intact(self.store, sample.shard):
+            return MaskTrack.from_bytes(self.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+
+    def read_range(self, path: str, offset: int, size: int) -> bytes:
+        """`size` bytes of a committed file from `offset`. Raises DatasetDamaged when it is gone or too short."""
+        with intact(self.store, path):
+            return self.store.read_range(path, offset, size)
 
     def query(self, sql: str) -> tuple[list[str], list[Sequence[object]]]:
         """Column names and rows of a SQL query over the views. Raises ValueError with DuckDB's sentence."""
@@ -133,11 +146,13 @@ class Dataset:
                 raise ValueError(str(error).splitlines()[0]) from error
 
 
-def _parquet_sql(store: LocalStore, files: Sequence[str]) -> str:
+def _parquet_sql(store: LocalStore, files: Sequence[CommittedFile]) -> str:
     for file in files:
-        if not store.exists(file):
-            raise StorageError(f"{store.url} has lost {file}, which a commit names")
-    paths = ", ".join("'" + f"{store.url}/{file}".replace("'", "''") + "'" for file in files)
+        # DuckDB's own sentence about a file that is cut off takes several lines and a traceback.
+        if (size := store.size(file.path)) != file.size:
+            why = "is gone" if size is None else f"has {size} bytes, not {file.size}"
+            raise DatasetDamaged(store, file.path, why)
+    paths = ", ".join("'" + f"{store.url}/{file.path}".replace("'", "''") + "'" for file in files)
     # A folder called `key=value` above the dataset is not a column of it.
     return f"read_parquet([{paths}], hive_partitioning = false)"
 

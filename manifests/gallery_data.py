@@ -72,7 +72,7 @@ class ShardClip:
             info, offset = member
             if info.name.startswith(tracks):
                 number = info.name.removeprefix(tracks).split(".")[0]
-                data = self._dataset.store.read_range(sample.shard, offset, info.size)
+                data = self._dataset.read_range(sample.shard, offset, info.size)
                 found[f"{sample.clip_id}-{number}"] = MaskTrack.from_bytes(data)
             end = offset + info.size
         return found
@@ -80,7 +80,7 @@ class ShardClip:
     def _member_after(self, end: int) -> tuple[tarfile.TarInfo, int] | None:
         block = tarfile.BLOCKSIZE
         start = -(-end // block) * block
-        header = self._dataset.store.read_range(self._sample.shard, start, block)
+        header = self._dataset.read_range(self._sample.shard, start, block)
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError:

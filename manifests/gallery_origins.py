@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from manifests.damage import read_table
 from manifests.dataset import Dataset
 from manifests.ids import ID_HEX_DIGITS, clip_id
-from manifests.parquet_bytes import parquet_table
 from manifests.records import RejectRow
 
 MICROSECONDS = 1_000_000
@@ -71,7 +71,7 @@ class Origins:
         for commit in self._dataset.commits["ingest"].values():
             if (file := commit.file("found")) is not None:
                 columns = ["clip_id", "source_id", "start_us"]
-                table = parquet_table(self._dataset.store.read(file.path), columns)
+                table = read_table(self._dataset.store, file.path, columns)
                 rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
                 places |= {clip: (source, start) for clip, source, start in rows if clip in things}
         return places

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -64,6 +65,10 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """Its bytes, or None when the file is not there."""
         ...
 
     def list(self, folder: str) -> list[str]:
@@ -157,8 +162,15 @@ class LocalStore:
         return _whole(data, size, path)
 
     def exists(self, path: str) -> bool:
+        return self.size(path) is not None
+
+    def size(self, path: str) -> int | None:
         with storage_errors("read", path):
-            return self._path(path).is_file()
+            try:
+                found = self._path(path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def list(self, folder: str) -> list[str]:
         def refuse(error: OSError) -> None:
@@ -258,13 +270,17 @@ class ObjectStore:
         return _whole(data, size, path)
 
     def exists(self, path: str) -> bool:
+        return self.size(path) is not None
+
+    def size(self, path: str) -> int | None:
         self.system.invalidate_cache()
         # Not `isfile`: there any failure, also of the network, passes for "no".
         try:
             with storage_errors("read", path):
-                return bool(self.system.info(self._path(path))["type"] == "file")
+                found = self.system.info(self._path(path))
         except FileNotFoundError:
-            return False
+            return None
+        return int(found["size"]) if found["type"] == "file" else None
 
     def list(self, folder: str) -> list[str]:
         self.system.invalidate_cache()

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from manifests.commits import RUN_FILE
+from manifests.commits import RUN_FILE, read_run
 from manifests.differences import differences
 from manifests.storage import Store
 from pipeline.config import Config, semantic_hash
@@ -44,15 +44,6 @@ def _cpu_type() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.machine()
-
-
-def read_run(store: Store) -> dict[str, Any] | None:
-    """The document of an earlier run, or None in a new folder."""
-    try:
-        document: dict[str, Any] = json.loads(store.read(RUN_FILE))
-    except FileNotFoundError:
-        return None
-    return document
 
 
 def bind(store: Store, config: Config, console: Console) -> int:

@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import duckdb
 import typer
 from rich.console import Console
 
-from manifests.dataset import Dataset, NotADataset
+from manifests.commits import RUN_FILE
+from manifests.damage import ADVICE, read_document
+from manifests.dataset import Dataset, NotADataset, dataset_store
 from manifests.lock import FolderLocked
-from manifests.storage import StorageError, open_store
+from manifests.storage import StorageError
 from pipeline import cli_latents, cli_train
-from pipeline.binding import ConfigMismatch, read_run
+from pipeline.binding import ConfigMismatch
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.drive import Options, RunError
 from pipeline.interrupt import Interrupted, listen
@@ -96,10 +99,8 @@ def shards_command(
 
 
 def _bound_config(folder: str) -> Config:
-    document = read_run(open_store(folder))
-    if document is None:
-        raise NotADataset(f"{folder} holds no dataset (there is no run.json in it)")
-    return parse_config(document["config"], f"{folder}/run.json")
+    document = read_document(dataset_store(folder), RUN_FILE)
+    return parse_config(document["config"], f"{folder}/{RUN_FILE}")
 
 
 @app.command("retry")
@@ -121,8 +122,20 @@ def inspect_command(
     as_csv: Annotated[bool, typer.Option("--csv", help="with --sql: the rows as CSV, whole and unrounded")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the summary and statistics as JSON")] = False,
     max_clips: Annotated[int, typer.Option(min=1, help="clips on the contact sheet")] = 60,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="hash every file and name those that are gone or damaged, as after a bad copy"),
+    ] = False,
 ) -> None:
     """Look at a dataset: the funnel, a SQL query, and the contact sheet in OUT/gallery/index.html."""
+    if verify:
+        from pipeline.verify_command import verify_text
+
+        text, is_whole = verify_text(dataset_store(folder), Console(stderr=True))
+        print(text)
+        if not is_whole:
+            raise typer.Exit(1)
+        return
     from manifests.gallery import write_gallery
     from manifests.statistics import format_csv, format_table, statistics
     from manifests.summary import summarise
@@ -231,6 +244,11 @@ def main() -> None:
         sys.exit(128 + error.number)
     except KNOWN_ERRORS as error:
         print(f"vivid: {error}", file=sys.stderr)
+        sys.exit(1)
+    except duckdb.Error as error:
+        # Users' own queries are explained where they are run: here a table could not be read.
+        clause = str(error).splitlines()[0]
+        print(f"vivid: a table of the dataset is damaged ({clause}): {ADVICE}", file=sys.stderr)
         sys.exit(1)
 
 

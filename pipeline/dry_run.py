@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from manifests.commits import read_run
 from manifests.differences import differences
 from manifests.storage import open_store
 from models.weights import list_with
 from pipeline.annotate_phase import clip_items
-from pipeline.binding import read_run
 from pipeline.config import WORK_PHASES, Config, Pool, semantic_hash
 from pipeline.drive import Options
 from pipeline.ingest_phase import changed_sources, ingest_items, listed_sources

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from manifests.commits import RUN_FILE
+from manifests.commits import RUN_FILE, read_run
 from manifests.differences import differences
 from manifests.storage import Store
-from pipeline.binding import ConfigMismatch, environment, read_run
+from pipeline.binding import ConfigMismatch, environment
 from train.latent_settings import ENCODER_VERSION, LatentSettings
 
 FORMAT = 1

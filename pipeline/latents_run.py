@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from manifests.commits import Commit, read_commits, sweep
+from manifests.commits import Commit, read_commits, read_run, sweep
 from manifests.dataset import Dataset
 from manifests.latents import LATENT_FOLDERS, LATENT_PHASES, latents_url
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from models.placement import DeviceChoice
 from models.registry import ModelResources
-from pipeline.binding import read_run
 from pipeline.config import Pool
 from pipeline.drive import Options, RunError, drive
 from pipeline.latents_binding import bind_latents

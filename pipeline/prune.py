@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from manifests.commits import read_commits
+from manifests.commits import read_commits, read_run
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from pipeline.annotate_phase import clip_items
-from pipeline.binding import read_run
 from pipeline.drive import RunError
 from pipeline.ingest_phase import ingest_items
 

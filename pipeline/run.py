@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from manifests.commits import sweep
+from manifests.commits import read_run, sweep
 from manifests.lock import run_lock
 from manifests.storage import Store, open_store
 from manifests.summary import failed_ids, write_summary
 from models.placement import cuda_devices
 from models.registry import ModelResources
 from pipeline.annotate_phase import clip_items
-from pipeline.binding import bind, bind_roots, read_run
+from pipeline.binding import bind, bind_roots
 from pipeline.checks import check_models, on_this_machine
 from pipeline.config import Config, Pool
 from pipeline.donor_bank import banks_by_part, commit_bank

@@ -100,8 +100,7 @@ class SampleReader:
 
     def read(self, slot: Slot, sample: Sample) -> Example:
         """Read, decode and cut one sample. Raises StorageError, MediaError, OSError or ValueError when it is broken."""
-        store = self.dataset.store
-        track = MaskTrack.from_bytes(store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+        track = MaskTrack.from_bytes(self.dataset.read_range(sample.shard, sample.mask_offset, sample.mask_size))
         # Every variant contains the original, so where that is seen the variant is; its boxes need no decoding.
         key = f"{slot.key} {sample.sample_id}"
         window = choose_window(shape_of(sample), track.boxes(), self.windows, self.seed, key)
@@ -119,7 +118,7 @@ class SampleReader:
         """Frames of the clip, one at a time: of a long one only the bytes that they need are read."""
 
         def fetch(offset: int, size: int) -> bytes:
-            return self.dataset.store.read_range(sample.shard, sample.clip_offset + offset, size)
+            return self.dataset.read_range(sample.shard, sample.clip_offset + offset, size)
 
         with RangeFile(fetch, sample.clip_size) as file:
             if sample.kind == "image":

@@ -20,9 +20,9 @@ import pyarrow as pa
 from torch import Tensor
 
 from manifests.commits import RUN_FILE, Commit, read_commits
+from manifests.damage import read_document, read_table
 from manifests.differences import differences
 from manifests.latents import DEFAULT_NAME, caption_key, entry_key, latents_url
-from manifests.parquet_bytes import parquet_table
 from manifests.storage import StorageError, Store, open_store
 from stages.latent_work import window_id
 from stages.windows import Window, WindowSettings
@@ -57,7 +57,7 @@ class RangeIndex:
         for commit in commits:
             rows, data = commit.file(table), commit.file(tar)
             if rows is not None and data is not None:
-                tables.append(parquet_table(store.read(rows.path), ["key", "offset", "size"]))
+                tables.append(read_table(store, rows.path, ["key", "offset", "size"]))
                 self.tars.append(data.path)
         keys = _column(tables, "key", np.int64)
         order = np.argsort(keys, kind="stable")
@@ -93,7 +93,7 @@ class StoredLatents:
         self.url = latents_url(str(dataset), name)
         store = open_store(self.url)
         try:
-            document = json.loads(store.read(RUN_FILE))
+            document = read_document(store, RUN_FILE)
         except FileNotFoundError as error:
             raise ValueError(
                 f"there are no latents '{name}' in {dataset}; `vivid latents {dataset} --name {name}` makes them"

@@ -64,8 +64,8 @@ def test_a_commit_names_what_was_written(store: Store):
 
 def test_a_commit_comes_back_from_its_bytes(store: Store):
     commit, _ = write_part(store, 0)
-    assert Commit.from_bytes(commit.to_bytes()) == commit
-    assert Commit.from_bytes(commit.to_bytes()).to_bytes() == commit.to_bytes()
+    assert Commit.read(store, commit.path) == commit
+    assert Commit.read(store, commit.path).to_bytes() == commit.to_bytes()
 
 
 def test_nothing_is_visible_before_the_commit(store: Store):

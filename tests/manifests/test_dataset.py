@@ -15,6 +15,7 @@ import pytest
 from manifest_rows import example
 
 from manifests.commits import RUN_FILE, PartWriter
+from manifests.damage import DatasetDamaged
 from manifests.dataset import Dataset, NotADataset
 from manifests.masks import MaskTrack
 from manifests.records import TABLES, ClipRow, RejectRow, SampleRow, SourceRow, TrackRow
@@ -182,7 +183,7 @@ def test_the_bytes_of_a_sample_are_those_in_the_shard(store: Store):
     (sample,) = dataset.rows("samples", SampleRow)
     assert dataset.clip_bytes(sample) == b"clip bytes"
     assert dataset.masks(sample) == masks
-    with pytest.raises(ValueError, match="not a mask track"):
+    with pytest.raises(DatasetDamaged, match="not a mask track"):
         dataset.masks(dataclasses.replace(sample, mask_offset=movie.offset, mask_size=movie.size))
 
 

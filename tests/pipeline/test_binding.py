@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from manifests.commits import RUN_FILE, current_epoch
+from manifests.commits import RUN_FILE, current_epoch, read_run
 from manifests.storage import Store, open_store
 from pipeline import binding
-from pipeline.binding import STAMPED, STAMPED_WITH_NETWORKS, ConfigMismatch, bind, bind_roots, environment, read_run
+from pipeline.binding import STAMPED, STAMPED_WITH_NETWORKS, ConfigMismatch, bind, bind_roots, environment
 from pipeline.config import Config, load_config, semantic_hash
 
 
