@@ -72,11 +72,15 @@ def verify(store: Store, inventory: Inventory, report: Callable[[int], None]) ->
     Normalised clips that are not there count as pruned, since the shards hold them too. `report` is called with the
     bytes of every block that was read, from several threads.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         found = pool.map(lambda held: _why(held, report), inventory.files)
         for held, why in zip(inventory.files, found, strict=True):
             if why is not None:
                 yield _fault(store, held.store, held.file.path, why)
+    finally:
+        # Who interrupts does not wait for the files that have not begun.
+        pool.shutdown(cancel_futures=True)
 
 
 def _why(held: Held, report: Callable[[int], None]) -> str | None:

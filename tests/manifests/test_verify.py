@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from written_dataset import small_scenes, write_dataset
 
 from manifests.commits import RUN_FILE, PartWriter, read_commits
 from manifests.storage import Store, open_store
-from manifests.verify import BLOCK_BYTES, Fault, take_inventory, verify
+from manifests.verify import BLOCK_BYTES, Fault, Held, Inventory, take_inventory, verify
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -87,6 +88,17 @@ def test_clips_that_were_pruned_are_no_fault(store: Store) -> None:
     assert [fault.path for fault in faults(store)[0]] == [path]
     store.remove(path)
     assert faults(store)[0] == []
+
+
+def test_who_has_seen_enough_does_not_wait_for_the_rest(store: Store) -> None:
+    inventory = take_inventory(store)
+    gone = dataclasses.replace(inventory.files[0].file, path="shards/none.tar", name="shard")
+    many = Inventory((Held(store, gone), *inventory.files * 2000), ())
+    read: list[int] = []
+    search = verify(store, many, read.append)
+    assert next(search).why == "is gone"
+    search.close()
+    assert sum(read) < many.num_bytes
 
 
 def test_a_large_file_is_read_in_blocks(store: Store) -> None:
