@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader
 
-from train.data import EditSamples, Example, LatentStore, SampleReader
-from train.mixing import Mixing, RankBatches
+from train.data import DataError, EditSamples, Example, LatentStore, SampleReader
+from train.mixing import Mixing, RankBatches, Slot
 from train.sample_table import SampleTable
 from train.settings import TrainSettings
 
@@ -43,22 +43,42 @@ class Curriculum:
         ]
 
     def examples(self, start: int, end: int, rank: int = 0, ranks: int = 1) -> Iterator[list[Example]]:
-        """One process's examples of each forward pass, from step `start` up to step `end`."""
+        """One process's examples of each forward pass, from step `start` up to step `end`. Raises DataError."""
         while start < end:
             number, first = self.settings.course_at(start)
             stop = min(end, first + self.settings.courses[number].steps)
-            yield from self._loader(number, start, stop, rank, ranks)
+            for batch in self._loader(number, start, stop, rank, ranks):
+                yield [_whole(example) for example in batch]
             start = stop
 
-    def _loader(self, course: int, start: int, end: int, rank: int, ranks: int) -> DataLoader[Example]:
+    def _loader(self, course: int, start: int, end: int, rank: int, ranks: int) -> DataLoader[Example | DataError]:
         settings, mixing = self.settings, self._mixings[course]
         reader = SampleReader(self.url, settings.courses[course].windows, settings.seed, self.latents)
         passes = settings.accumulation
         return DataLoader(
-            EditSamples(reader, mixing, self.table),  # type: ignore[arg-type]
+            _Told(EditSamples(reader, mixing, self.table)),  # type: ignore[arg-type]
             # Numbered over all courses: a course that counted anew would draw the samples of the one before again.
             batch_sampler=RankBatches(mixing, start * passes, end * passes, rank, ranks),
             num_workers=settings.workers,
             collate_fn=list,
             multiprocessing_context="forkserver" if settings.workers else None,
         )
+
+
+class _Told:
+    """Hands an error over as a value: raised in a loader's process it would arrive as the text of a traceback."""
+
+    def __init__(self, samples: EditSamples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, slot: Slot) -> Example | DataError:
+        try:
+            return self.samples[slot]
+        except DataError as error:
+            return error
+
+
+def _whole(example: Example | DataError) -> Example:
+    if isinstance(example, DataError):
+        raise example
+    return example

@@ -35,7 +35,7 @@ ATTEMPTS = 8
 """Samples tried for one slot before training stops: a broken one costs itself, a broken store is an error."""
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """Training data cannot be read. The text is one sentence."""
 
 

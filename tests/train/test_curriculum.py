@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 from manifests.dataset import Dataset
 from train.curriculum import Curriculum
-from train.data import Example
+from train.data import DataError, Example
 from train.sample_table import SampleTable
 from train.settings import TrainSettings
 
@@ -49,6 +50,17 @@ def test_ranks_share_every_pass(tiny_shards: Path) -> None:
     whole = names(list(curriculum(tiny_shards, course).examples(0, 3)))
     pieces = [names(list(curriculum(tiny_shards, course).examples(0, 3, rank, 2))) for rank in (0, 1)]
     assert [one + other for one, other in zip(*pieces, strict=True)] == whole
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_lost_store_is_one_sentence_from_a_loaders_process_too(
+    tiny_shards: Path, tmp_path: Path, workers: int
+) -> None:
+    copy = Path(shutil.copytree(tiny_shards, tmp_path / "out"))
+    for shard in (copy / "shards").iterdir():
+        shard.unlink()
+    with pytest.raises(DataError, match=r"^8 samples in a row .* shards/part-\S+ in \S+ is gone: .*$"):
+        next(curriculum(copy, {"steps": 1}, workers=workers).examples(0, 1))
 
 
 def test_what_is_missing_is_said_by_course(tiny_shards: Path) -> None:
