@@ -18,9 +18,13 @@ ADVICE = "copy the dataset again from where it is whole (`vivid inspect --verify
 class DatasetDamaged(StorageError):
     """A file of a dataset is gone or is not what was written: `why` is a clause, the text one sentence."""
 
-    def __init__(self, store: Store, path: str, why: str) -> None:
-        super().__init__(f"{path} in {store.url} {why}: {ADVICE}")
-        self.why = why
+    def __init__(self, url: str, path: str, why: str) -> None:
+        super().__init__(f"{path} in {url} {why}: {ADVICE}")
+        self.url, self.path, self.why = url, path, why
+
+    def __reduce__(self) -> tuple[type[DatasetDamaged], tuple[str, str, str]]:
+        # The default would call it with the sentence alone, so it could not leave a worker process.
+        return DatasetDamaged, (self.url, self.path, self.why)
 
 
 @contextmanager
@@ -32,10 +36,10 @@ def intact(store: Store, path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DatasetDamaged(store, path, "is gone") from error
+        raise DatasetDamaged(store.url, path, "is gone") from error
     except (ValueError, TypeError, LookupError, OSError, pa.ArrowException) as error:
         clause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DatasetDamaged(store, path, f"is damaged ({clause})") from error
+        raise DatasetDamaged(store.url, path, f"is damaged ({clause})") from error
 
 
 def read_document(store: Store, path: str) -> dict[str, Any]:

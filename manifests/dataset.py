@@ -151,7 +151,7 @@ def _parquet_sql(store: LocalStore, files: Sequence[CommittedFile]) -> str:
         # DuckDB's own sentence about a file that is cut off takes several lines and a traceback.
         if (size := store.size(file.path)) != file.size:
             why = "is gone" if size is None else f"has {size} bytes, not {file.size}"
-            raise DatasetDamaged(store, file.path, why)
+            raise DatasetDamaged(store.url, file.path, why)
     paths = ", ".join("'" + f"{store.url}/{file.path}".replace("'", "''") + "'" for file in files)
     # A folder called `key=value` above the dataset is not a column of it.
     return f"read_parquet([{paths}], hive_partitioning = false)"

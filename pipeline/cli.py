@@ -16,7 +16,7 @@ from manifests.damage import ADVICE, read_document
 from manifests.dataset import Dataset, NotADataset, dataset_store
 from manifests.lock import FolderLocked
 from manifests.storage import StorageError
-from pipeline import cli_latents, cli_train
+from pipeline import cli_export, cli_latents, cli_train
 from pipeline.binding import ConfigMismatch
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.drive import Options, RunError
@@ -230,6 +230,7 @@ def demo_command(
         print(path)
 
 
+cli_export.register(app)
 cli_train.register(app)
 cli_latents.register(app)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from stages.lossless import write_lossless
 from train.editors import ModelEditor, Video
 from train.inpaint_pipeline import VividInpaintPipeline
-from train.triple_files import write_lossless
 from train.triples import Triple
 from train.video_files import read_video
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from shutil import rmtree
 
 import av
 import numpy as np
-import numpy.typing as npt
-from av.video.frame import VideoFrame
 
+from stages.lossless import write_lossless
 from train.triples import CAPTION_ENDING, DELETE, Triple, TripleSource
 
 VIDEO_ENDING = "_src.mkv"
 MASK_ENDING = "_mask.mkv"
-LARGEST_RATE_PART = 1001
-"""Frame rates are fractions of small numbers, such as 30000/1001."""
 
 
 def check_new_folder(folder: Path) -> None:
@@ -76,24 +72,8 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _write_triple(folder: Path, triple: Triple) -> None:
-    masks = np.where(triple.masks[..., None], np.uint8(255), np.uint8(0))
-    write_lossless(folder / f"{triple.name}{MASK_ENDING}", np.repeat(masks, 3, axis=3), triple.fps)
+    masks = np.where(triple.masks, np.uint8(255), np.uint8(0))
+    write_lossless(folder / f"{triple.name}{MASK_ENDING}", masks, triple.fps)
     write_lossless(folder / f"{triple.name}{VIDEO_ENDING}", triple.frames, triple.fps)
     if triple.task != DELETE:
         (folder / f"{triple.name}{CAPTION_ENDING}").write_text(f"{triple.caption}\n", encoding="utf-8")
-
-
-def write_lossless(path: Path, frames: npt.NDArray[np.uint8], fps: float) -> None:
-    """Write frames (frames, height, width, 3) uint8 RGB as FFV1 in Matroska: every pixel as it is."""
-    rate = Fraction(fps).limit_denominator(LARGEST_RATE_PART)
-    # Bit-exact: without a random name of the file in its header.
-    with av.open(str(path), "w", "matroska", {"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("ffv1", rate=rate)
-        stream.codec_context.height, stream.codec_context.width = frames.shape[1:3]
-        stream.codec_context.pix_fmt = "bgr0"
-        stream.time_base = stream.codec_context.time_base = 1 / rate
-        for number, picture in enumerate(frames):
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = number, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def table_of(store: Store) -> str:
     (path,) = Dataset(store).files("clips")
     return path
+
+
+def test_the_error_leaves_a_process() -> None:
+    error = DatasetDamaged("/data/out", "run.json", "is gone")
+    back = pickle.loads(pickle.dumps(error))
+    assert (str(back), back.why) == (str(error), "is gone")
+    assert str(error).startswith("run.json in /data/out is gone: copy the dataset again")
 
 
 def refusal(read: Callable[[], object]) -> str:

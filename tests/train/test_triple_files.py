@@ -8,7 +8,8 @@ import pytest
 pytest.importorskip("diffusers")
 from tiny_models.cogvideox import small_clip
 
-from train.triple_files import export_triples, write_lossless
+from stages.lossless import write_lossless
+from train.triple_files import export_triples
 from train.triples import ADD_MODIFY, DELETE, Triple, TripleSource, folder_triples
 from train.video_files import read_video
 
