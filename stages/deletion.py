@@ -8,8 +8,8 @@ later masks; (b) background, the first mask carried by the camera, where the bac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, reduce
 from itertools import islice
 
 import numpy as np
@@ -17,12 +17,13 @@ from pydantic import BaseModel, Field
 
 from manifests.ids import PASTED_TRACK
 from manifests.masks import Mask, MaskTrack
-from manifests.records import DonorRow
+from manifests.records import ClipRow, DonorRow
 from manifests.schema import from_parquet
-from models.local_homography import HomographySettings, background_homographies, global_homographies
-from models.motion_check import MotionCheckSettings, agree, confirmed
-from models.protocols import Flow, Matrix
+from models.local_homography import HomographySettings
+from models.motion_check import MotionCheckSettings
+from models.protocols import Flow
 from models.registry import ModelChoice, make_model
+from stages.background_motion import BackgroundMotion
 from stages.donors import donors_for, lendable
 from stages.measure import frames_for, stamp_flow, union_masks
 from stages.move import move_with_background, move_with_donor, visible_fraction
@@ -69,7 +70,7 @@ class Deletion(Stage[ClipWork]):
     """Adds the pasted tracks: 90 (trajectory) and 91 (background) for a video, 90 (still) for an image."""
 
     name = "paste"
-    version = 3
+    version = 4
     reads = ("frames", "tracks")
     writes = ("tracks",)
     Settings = DeletionSettings
@@ -95,17 +96,20 @@ class Deletion(Stage[ClipWork]):
         motions = ("trajectory", "background") if record.clip.kind == "video" else ("still",)
         entities = [track.masks for track in record.of_role("entity")]
         things = reduce(MaskTrack.union, entities) if entities else None
+        # Measured on first use: an image has no motion.
+        behind = cache(lambda: self._motion_of(record))
         found: dict[str, Track] = {}
         faults: dict[str, Counter[str]] = {motion: Counter() for motion in motions}
-        for donor, masks, placement, first in self._attempts(record, background):
+        for attempt in self._attempts(record, background):
             for number, motion in enumerate(motions, PASTED_TRACK):
                 if motion in found:
                     continue
-                moved = self._move(record, motion, donor, masks, placement, first)
+                moved = self._move(record.clip, motion, attempt, behind)
                 fault = "motion_in_doubt" if moved is None else self._fault(moved, things)
                 if moved is None or fault:
                     faults[motion][fault] += 1
                     continue
+                donor, _, placement, _ = attempt
                 found[motion] = _track(number, motion, donor, moved, placement)
                 if motion == "background":
                     stamp_flow(found[motion], self.flow)
@@ -136,17 +140,17 @@ class Deletion(Stage[ClipWork]):
                 yield donor, masks, placement, apply_placement(masks.mask(0), placement, background.shape)
 
     def _move(
-        self, record: ClipWork, motion: str, donor: DonorRow, masks: MaskTrack, placement: Placement, first: Mask
+        self, clip: ClipRow, motion: str, attempt: Attempt, behind: Callable[[], BackgroundMotion]
     ) -> MaskTrack | None:
         """The pasted masks of all frames, None where the background's motion is in doubt."""
-        clip = record.clip
+        donor, masks, placement, first = attempt
         if motion == "still":
             return MaskTrack.from_masks([first])
         if motion == "trajectory":
             size = (clip.height, clip.width)
             fps = clip.fps or 1.0
             return move_with_donor(masks, donor.fps or fps, placement, size, fps, clip.num_frames)
-        motion_there = self._homographies(record, first)
+        motion_there = behind().at(first)
         if motion_there is None:
             return None
         try:
@@ -155,17 +159,11 @@ class Deletion(Stage[ClipWork]):
             # A homography that sends a part of the mask to infinity is no motion of a background.
             return None
 
-    def _homographies(self, record: ClipWork, region: Mask) -> list[Matrix] | None:
-        """Motion of the background at `region`, None unless its own texture or the whole frame's motion confirms it."""
+    def _motion_of(self, record: ClipWork) -> BackgroundMotion:
         entities = [track.masks for track in record.of_role("entity")]
         exclude = union_masks(entities) if entities else None
         frames, settings = frames_for(self.flow, record.decoded()), self.settings
-        local = background_homographies(frames, region, exclude, settings.homography, self.flow)
-        if confirmed(frames, region, local, exclude, settings.check, self.flow):
-            return local
-        whole = global_homographies(frames, exclude, settings.homography, self.flow)
-        alike = all(agree(region, here, camera, settings.check) for here, camera in zip(local, whole, strict=True))
-        return local if alike else None
+        return BackgroundMotion(frames, exclude, self.flow, settings.homography, settings.check)
 
     def _explain(self, record: ClipWork, motion: str, faults: Counter[str]) -> None:
         if not lendable(self.bank, record.clip):

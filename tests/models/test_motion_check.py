@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.motion_check import MotionCheckSettings, agree, confirmed
+from models.motion_check import MotionCheckSettings, agree, confirmed, holds_everywhere
 from models.point_flow import LucasKanade, to_gray
 
 HEIGHT, WIDTH, FRAMES = 180, 320, 12
@@ -78,6 +78,45 @@ def test_a_region_over_two_depths_confirms_neither(region):
         frame[95:] = moved[95:]
     assert not confirmed(frames, region, motions)
     assert not confirmed(frames, region, [shift(5.0 * t) for t in range(FRAMES)])
+
+
+def test_points_on_one_side_do_not_speak_for_the_other(region):
+    """Sand under a bare sky: all corners lie on the sand, whatever the sky does."""
+    frames, motions = panned(1.5)
+    for frame in frames:
+        frame[:110] = 128
+    assert not confirmed(frames, region, motions)
+    assert confirmed(frames, region, motions, settings=MotionCheckSettings(min_covered=0.4))
+    region[:110] = False
+    assert confirmed(frames, region, motions)
+
+
+def test_one_motion_of_the_whole_frame_holds_everywhere():
+    frames, motions = panned(1.5)
+    assert holds_everywhere(frames, motions)
+    assert not holds_everywhere(frames, [shift(1.3 * t) for t in range(FRAMES)])
+    bare = [np.full_like(frame, 128) for frame in frames]
+    assert not holds_everywhere(bare, motions), "nothing says so"
+
+
+def test_two_depths_do_not_move_as_one():
+    frames, motions = panned(1.5)
+    near = textured(1).astype(np.uint8)
+    for t, frame in enumerate(frames):
+        moved = cv2.warpPerspective(near, shift(3.0 * t), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT)
+        frame[130:] = moved[130:]
+    assert not holds_everywhere(frames, motions)
+    excluded = np.zeros((HEIGHT, WIDTH), np.bool_)
+    excluded[130:] = True
+    assert holds_everywhere(frames, motions, [excluded] * FRAMES)
+
+
+def test_a_small_thing_that_nobody_found_is_allowed():
+    frames, motions = panned(1.5)
+    thing = textured(2).astype(np.uint8)
+    for t, frame in enumerate(frames):
+        frame[20:60, 200 - 4 * t : 250 - 4 * t] = thing[20:60, 200:250]
+    assert holds_everywhere(frames, motions)
 
 
 def test_points_that_something_covers_do_not_count(region):
