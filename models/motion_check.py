@@ -115,25 +115,32 @@ def confirmed(
     return bool(np.count_nonzero(spoken_for & inside) >= settings.min_covered * np.count_nonzero(inside))
 
 
-def holds_everywhere(
+def where_it_holds(
     frames: Sequence[Frame],
     homographies: Sequence[Matrix],
     exclude: Sequence[Mask] | None = None,
     settings: MotionCheckSettings | None = None,
     point_flow: Flow | None = None,
-) -> bool:
-    """Whether the whole frame moves as `homographies` say: whether there is one plane, or a camera that only turns.
+) -> Mask | None:
+    """Where in frame 0 a motion of the whole frame may be taken for that of a bare place, (H, W) bool; None: nowhere.
 
-    Only then does a motion measured elsewhere say anything about a bare place.
+    There must be one plane, or a camera that only turns: points all over the frame move as `homographies` say. And the
+    place must lie among them: of a sky above the last of them nothing is known.
     """
     settings = settings or MotionCheckSettings()
     work = _Work(frames, exclude, settings, point_flow or LucasKanade())
-    free = np.uint8(1) - work.covered(0)
-    followed, gaps = work.follow(work.spread_corners(free), homographies)
+    points = work.spread_corners(np.uint8(1) - work.covered(0))
+    followed, gaps = work.follow(points, homographies)
     if np.count_nonzero(followed) < settings.min_points:
-        return False
-    limit = settings.max_frame_disagreement * min(frames[0].shape[:2])
-    return bool(np.percentile(gaps[followed], settings.frame_percentile) <= limit)
+        return None
+    height, width = frames[0].shape[:2]
+    limit = settings.max_frame_disagreement * min(height, width)
+    if np.percentile(gaps[followed], settings.frame_percentile) > limit:
+        return None
+    hull = cv2.convexHull(work.full(points[followed & (gaps <= limit)]))
+    among = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(among, np.rint(hull).astype(np.int32), (1,))
+    return np.asarray(among > 0)
 
 
 def agree(region: Mask, first: Matrix, second: Matrix, settings: MotionCheckSettings | None = None) -> bool:
@@ -194,8 +201,8 @@ class _Work:
             lost[active[~gone & ~trusted]] = True
             kept = active[~gone & trusted]
             now[kept] = there[~gone & trusted]
-            expected = map_points(self._full(origin[kept]), homographies[index])
-            gaps[kept] = np.linalg.norm(expected - self._full(now[kept]), axis=1)
+            expected = map_points(self.full(origin[kept]), homographies[index])
+            gaps[kept] = np.linalg.norm(expected - self.full(now[kept]), axis=1)
             previous = frame
         return ~lost, gaps
 
@@ -216,7 +223,7 @@ class _Work:
     def _small(self, index: int) -> Frame:
         return np.asarray(cv2.resize(self._frames[index], self.size, interpolation=cv2.INTER_AREA), np.uint8)
 
-    def _full(self, points: Points) -> Points:
+    def full(self, points: Points) -> Points:
         """Points of the working copy in the full frame (pixel centres at whole numbers in both)."""
         return np.asarray((points + 0.5) / self.scale - 0.5, np.float32)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from models.motion_check import MotionCheckSettings, agree, confirmed, holds_everywhere
+from models.motion_check import MotionCheckSettings, agree, confirmed, where_it_holds
 from models.point_flow import LucasKanade, to_gray
 
 HEIGHT, WIDTH, FRAMES = 180, 320, 12
@@ -93,10 +93,27 @@ def test_points_on_one_side_do_not_speak_for_the_other(region):
 
 def test_one_motion_of_the_whole_frame_holds_everywhere():
     frames, motions = panned(1.5)
-    assert holds_everywhere(frames, motions)
-    assert not holds_everywhere(frames, [shift(1.3 * t) for t in range(FRAMES)])
+    holds = where_it_holds(frames, motions)
+    assert holds.shape == (HEIGHT, WIDTH)
+    assert holds[20:-20, 20:-20].all()
+    assert where_it_holds(frames, [shift(1.0 * t) for t in range(FRAMES)]) is None
     bare = [np.full_like(frame, 128) for frame in frames]
-    assert not holds_everywhere(bare, motions), "nothing says so"
+    assert where_it_holds(bare, motions) is None, "nothing says so"
+
+
+def test_a_motion_holds_among_the_points_that_have_it():
+    """The sky is bare: it may be far away."""
+    frames, motions = panned(1.5)
+    for frame in frames:
+        frame[:80] = 128
+    holds = where_it_holds(frames, motions)
+    assert not holds[:75].any()
+    assert holds[100:-20, 20:-20].all()
+    for frame in frames:
+        frame[:80] = 128
+        frame[100:160, 100:200] = 128
+    holds = where_it_holds(frames, motions)
+    assert holds[100:160, 100:200].all(), "a bare place among texture moves with it"
 
 
 def test_two_depths_do_not_move_as_one():
@@ -105,10 +122,12 @@ def test_two_depths_do_not_move_as_one():
     for t, frame in enumerate(frames):
         moved = cv2.warpPerspective(near, shift(3.0 * t), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT)
         frame[130:] = moved[130:]
-    assert not holds_everywhere(frames, motions)
+    assert where_it_holds(frames, motions) is None
     excluded = np.zeros((HEIGHT, WIDTH), np.bool_)
     excluded[130:] = True
-    assert holds_everywhere(frames, motions, [excluded] * FRAMES)
+    holds = where_it_holds(frames, motions, [excluded] * FRAMES)
+    assert holds[20:100, 20:-20].all()
+    assert not holds[130:].any()
 
 
 def test_a_small_thing_that_nobody_found_is_allowed():
@@ -116,7 +135,7 @@ def test_a_small_thing_that_nobody_found_is_allowed():
     thing = textured(2).astype(np.uint8)
     for t, frame in enumerate(frames):
         frame[20:60, 200 - 4 * t : 250 - 4 * t] = thing[20:60, 200:250]
-    assert holds_everywhere(frames, motions)
+    assert where_it_holds(frames, motions) is not None
 
 
 def test_points_that_something_covers_do_not_count(region):

@@ -14,14 +14,14 @@ from stages import background_motion
 from stages.background_motion import BackgroundMotion
 
 HEIGHT, WIDTH, FRAMES, STEP = 160, 240, 10, 2
-BARE = block(150, 20, 60, 40, (HEIGHT, WIDTH))
+BARE = block(145, 25, 60, 40, (HEIGHT, WIDTH))
 TEXTURED = block(60, 112, 50, 36, (HEIGHT, WIDTH))
 
 
 def moving(sky_step: int, ground_step: int) -> list[np.ndarray]:
-    """Grey frames of a sky with some clouds at the left over textured ground, each moving by pixels a frame."""
+    """Grey frames of a sky with a gap in its clouds over textured ground, each moving by pixels a frame."""
     clouds, ground = (to_gray(texture(seed, HEIGHT, WIDTH + 100)) for seed in (1, 2))
-    clouds[:, 110:] = 128
+    clouds[15:, 135:215] = 128
     frames = []
     for index in range(FRAMES):
         frame = clouds[:, sky_step * index : sky_step * index + WIDTH].copy()
@@ -46,6 +46,13 @@ def test_a_bare_place_moves_as_the_whole_frame_or_is_in_doubt() -> None:
     assert matrices is not None
     assert matrices[-1][0, 2] == pytest.approx(-STEP * (FRAMES - 1), abs=0.5)
     assert motion_of(moving(0, STEP)).at(BARE) is None
+
+
+def test_a_bare_place_beyond_all_texture_is_in_doubt() -> None:
+    frames = moving(STEP, STEP)
+    for frame in frames:
+        frame[:80] = 128
+    assert motion_of(frames).at(BARE) is None
 
 
 def test_the_whole_frame_is_measured_once_and_only_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
