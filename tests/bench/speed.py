@@ -12,6 +12,7 @@ import sys
 # Read by the linear algebra library when numpy is first imported: one core, as in the pipeline's workers.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import argparse
 import importlib.util
 import json
 import tempfile
@@ -85,6 +86,7 @@ def _measure_loader(work: Path, folder: Path) -> Report:
 
 def main() -> int:
     """Measure, print and write; 1 when a target is missed."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cv2.setNumThreads(1)
     others = psutil.cpu_percent(interval=LOOK_AROUND_S)
     with tempfile.TemporaryDirectory(prefix="vivid-bench-") as folder:
