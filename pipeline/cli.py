@@ -20,7 +20,7 @@ from pipeline import cli_export, cli_latents, cli_train
 from pipeline.binding import ConfigMismatch
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.drive import Options, RunError
-from pipeline.interrupt import Interrupted, listen
+from pipeline.interrupt import listen, signal_behind
 from pipeline.report import funnel_text, last_line
 from pipeline.run import Result, retry, shards
 
@@ -240,17 +240,25 @@ def main() -> None:
     listen()
     try:
         app()
-    except Interrupted as error:
-        print("vivid: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(128 + error.number)
-    except KNOWN_ERRORS as error:
-        print(f"vivid: {error}", file=sys.stderr)
+    except BaseException as error:
+        interrupted = signal_behind(error)
+        if interrupted is not None:
+            print("vivid: interrupted; the same command goes on where it stopped", file=sys.stderr)
+            sys.exit(128 + interrupted.number)
+        if (sentence := _sentence(error)) is None:
+            raise
+        print(f"vivid: {sentence}", file=sys.stderr)
         sys.exit(1)
-    except duckdb.Error as error:
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What the user is told; None: a defect of ours, whose traceback is wanted."""
+    if isinstance(error, KNOWN_ERRORS):
+        return str(error)
+    if isinstance(error, duckdb.Error):
         # Users' own queries are explained where they are run: here a table could not be read.
-        clause = str(error).splitlines()[0]
-        print(f"vivid: a table of the dataset is damaged ({clause}): {ADVICE}", file=sys.stderr)
-        sys.exit(1)
+        return f"a table of the dataset is damaged ({str(error).splitlines()[0]}): {ADVICE}"
+    return None
 
 
 if __name__ == "__main__":

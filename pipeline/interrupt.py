@@ -14,6 +14,18 @@ class Interrupted(BaseException):
         self.number = number
 
 
+def signal_behind(error: BaseException) -> Interrupted | None:
+    """The signal from which an error arose, if any.
+
+    A signal may cut off code between taking and giving back a lock (`threading.Condition.wait` does both): unwound, it
+    fails with an error of its own, which takes the place of `Interrupted`.
+    """
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, Interrupted):
+        behind = behind.__context__
+    return behind
+
+
 def _raise(number: int, _frame: FrameType | None) -> None:
     # Once is enough: a second signal must not interrupt the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -126,8 +127,11 @@ def test_a_lost_shard_is_named_and_what_came_before_it_stays(tiny_shards: Path, 
 
 
 def test_a_signal_ends_it_and_the_same_command_completes_it(tiny_shards: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "some"
-    command = ["export", str(tiny_shards), "-o", str(folder), "--per-tar", "3", "--workers", "2"]
+    copy, folder = Path(shutil.copytree(tiny_shards, tmp_path / "out")), tmp_path / "some"
+    last = sorted((copy / "shards").iterdir())[-1]
+    last.unlink()
+    os.mkfifo(last)  # who opens it waits for ever: the export cannot end before the signal
+    command = ["export", str(copy), "-o", str(folder), "--per-tar", "3", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli", *command],
         env=job_environment(),
@@ -144,6 +148,8 @@ def test_a_signal_ends_it_and_the_same_command_completes_it(tiny_shards: Path, t
     assert "vivid: interrupted; the same command goes on where it stopped" in errors
     assert "Traceback" not in errors
     assert not psutil.wait_procs(children, timeout=60)[1]
+    last.unlink()
+    shutil.copy(tiny_shards / "shards" / last.name, last)
     result = vivid(*command)
     assert result.returncode == 0, result.stderr
     exported(tiny_shards, tmp_path / "whole", per_tar=3)
