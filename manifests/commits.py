@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manifests.damage import intact, read_document, read_table
+from manifests.damage import GONE, intact, read_document, read_table
 from manifests.schema import from_table, to_parquet
 from manifests.storage import Store, sha256_of, storage_errors
 
@@ -81,9 +81,22 @@ def commit_path(phase: str, part: int) -> str:
     return f"commits/{phase}/{part:05d}.json"
 
 
+def commit_paths(store: Store, folder: str = "commits") -> list[str]:
+    """Where the commit records of a phase's folder lie, or those of all phases."""
+    return [path for path in store.list(folder) if path.endswith(".json")]
+
+
+def size_fault(store: Store, file: CommittedFile) -> str | None:
+    """`GONE`, or a clause about a file of another length than was committed; None when it has that length."""
+    size = store.size(file.path)
+    if size is None:
+        return GONE
+    return None if size == file.size else f"has {size} bytes, not {file.size}"
+
+
 def read_commits(store: Store, phase: str) -> dict[int, Commit]:
     """All committed parts of a phase by number."""
-    commits = [Commit.read(store, path) for path in store.list(f"commits/{phase}") if path.endswith(".json")]
+    commits = [Commit.read(store, path) for path in commit_paths(store, f"commits/{phase}")]
     return {commit.part: commit for commit in sorted(commits, key=lambda c: c.part)}
 
 

@@ -13,6 +13,7 @@ from manifests.parquet_bytes import parquet_table
 from manifests.storage import StorageError, Store
 
 ADVICE = "copy the dataset again from where it is whole (`vivid inspect --verify` names all such files)"
+GONE = "is gone"
 
 
 class DatasetDamaged(StorageError):
@@ -36,7 +37,7 @@ def intact(store: Store, path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DatasetDamaged(store.url, path, "is gone") from error
+        raise DatasetDamaged(store.url, path, GONE) from error
     except (ValueError, TypeError, LookupError, OSError, pa.ArrowException) as error:
         clause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DatasetDamaged(store.url, path, f"is damaged ({clause})") from error

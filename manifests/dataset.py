@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from manifests.commits import PHASES, RUN_FILE, Commit, CommittedFile, read_commits
+from manifests.commits import PHASES, RUN_FILE, Commit, CommittedFile, read_commits, size_fault
 from manifests.damage import DatasetDamaged, intact, read_document, read_table
 from manifests.masks import MaskTrack
 from manifests.records import TABLES, SampleRow
@@ -108,11 +108,12 @@ class Dataset:
             connection.execute(f"CREATE VIEW {name} AS {NEWEST[name].format(files=source)}")
         return connection
 
-    def table(self, name: str) -> pa.Table:
-        """A table as it counts, in a fixed order."""
+    def table(self, name: str, where: str = "true") -> pa.Table:
+        """A table as it counts, in a fixed order; only the rows that fit a SQL condition. Raises duckdb.Error."""
         _check_name(name)
+        sql = f"SELECT * FROM {name} WHERE {where} ORDER BY {ORDER[name]}"
         with self.connect() as connection:
-            found: pa.Table = connection.sql(f"SELECT * FROM {name} ORDER BY {ORDER[name]}").to_arrow_table()
+            found: pa.Table = connection.sql(sql).to_arrow_table()
         return found.cast(arrow_schema(TABLES[name]))
 
     def rows(self, name: str, row: type[Row]) -> list[Row]:
@@ -126,7 +127,7 @@ class Dataset:
     def masks(self, sample: SampleRow) -> MaskTrack:
         """The track's masks as stored (the variant is computed from them, see `stages.augment.apply_variant`)."""
         with intact(self.store, sample.shard):
-            return MaskTrack.from_bytes(self.read_range(sample.shard, sample.mask_offset, sample.mask_size))
+            return MaskTrack.from_bytes(self.store.read_range(sample.shard, sample.mask_offset, sample.mask_size))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes of a committed file from `offset`. Raises DatasetDamaged when it is gone or too short."""
@@ -149,8 +150,7 @@ class Dataset:
 def _parquet_sql(store: LocalStore, files: Sequence[CommittedFile]) -> str:
     for file in files:
         # DuckDB's own sentence about a file that is cut off takes several lines and a traceback.
-        if (size := store.size(file.path)) != file.size:
-            why = "is gone" if size is None else f"has {size} bytes, not {file.size}"
+        if why := size_fault(store, file):
             raise DatasetDamaged(store.url, file.path, why)
     paths = ", ".join("'" + f"{store.url}/{file.path}".replace("'", "''") + "'" for file in files)
     # A folder called `key=value` above the dataset is not a column of it.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from manifests.commits import RUN_FILE, Commit, CommittedFile, read_run
-from manifests.damage import DatasetDamaged
+from manifests.commits import RUN_FILE, Commit, CommittedFile, commit_paths, read_run, size_fault
+from manifests.damage import GONE, DatasetDamaged
 from manifests.latents import LATENTS_FOLDER, latents_url
 from manifests.storage import StorageError, Store, open_store
 
@@ -56,9 +56,7 @@ def take_inventory(store: Store) -> Inventory:
             read_run(each)
         except DatasetDamaged as error:
             faults.append(_fault(store, each, RUN_FILE, error.why))
-        for path in each.list("commits"):
-            if not path.endswith(".json"):
-                continue
+        for path in commit_paths(each):
             try:
                 files += [Held(each, file) for file in Commit.read(each, path).files]
             except DatasetDamaged as error:
@@ -87,11 +85,8 @@ def _why(held: Held, report: Callable[[int], None]) -> str | None:
     """What is wrong with a file, None when nothing is."""
     file = held.file
     try:
-        size = held.store.size(file.path)
-        if size is None:
-            return None if file.name == PRUNED else "is gone"
-        if size != file.size:
-            return f"has {size} bytes, not {file.size}"
+        if why := size_fault(held.store, file):
+            return None if why == GONE and file.name == PRUNED else why
         digest = hashlib.sha256()
         for block in _blocks(held.store, file):
             digest.update(block)
@@ -107,7 +102,7 @@ def _blocks(store: Store, file: CommittedFile) -> Iterable[bytes]:
 
 
 def _latents(store: Store) -> list[Store]:
-    runs = [path.split("/") for path in store.list(LATENTS_FOLDER) if path.endswith("/run.json")]
+    runs = [path.split("/") for path in store.list(LATENTS_FOLDER) if path.endswith(f"/{RUN_FILE}")]
     return [open_store(latents_url(store.url, parts[1])) for parts in runs if len(parts) == 3]
 
 

@@ -16,12 +16,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from manifests.masks import Mask
-from models.point_flow import Frame, LucasKanade, Points, to_gray
+from models.point_flow import Frame, Gray, LucasKanade, Points, to_gray
 from models.protocols import Flow, Matrix
 from models.weighted_homography import map_points
 
 _CORNERS_PER_CELL = 3
 """Points of the whole frame's grid that are followed from each cell."""
+_MARGIN = 32
+"""Pixels around a cell that its corners are measured with: with 16, rounding in the sums of rows chose another one."""
 
 
 class MotionCheckSettings(BaseModel, frozen=True, extra="forbid"):
@@ -166,20 +168,26 @@ class _Work:
 
     def corners(self, allowed: npt.NDArray[np.uint8], number: int, distance: float) -> Points:
         """Corners of the first frame where `allowed` is 1, at least `distance` pixels apart."""
-        gray = to_gray(self._small(0))
+        return self._corners(to_gray(self._small(0)), allowed, number, distance)
+
+    def _corners(self, gray: Gray, allowed: npt.NDArray[np.uint8], number: int, distance: float) -> Points:
         found = cv2.goodFeaturesToTrack(gray, number, self._settings.point_quality, max(1.0, distance), mask=allowed)
         return np.zeros((0, 2), np.float32) if found is None else np.asarray(found[:, 0], np.float32)
 
     def spread_corners(self, allowed: npt.NDArray[np.uint8]) -> Points:
         """The strongest few of every cell of a grid over the frame."""
         width, height = self.size
+        gray = to_gray(self._small(0))
         side = max(_CORNERS_PER_CELL, width // self._settings.frame_columns)
         found = []
         for top in range(0, height, side):
             for left in range(0, width, side):
                 cell = np.zeros_like(allowed)
                 cell[top : top + side, left : left + side] = allowed[top : top + side, left : left + side]
-                found.append(self.corners(cell, _CORNERS_PER_CELL, side / 4))
+                y, x = max(0, top - _MARGIN), max(0, left - _MARGIN)
+                part = np.s_[y : top + side + _MARGIN, x : left + side + _MARGIN]
+                corners = self._corners(gray[part], cell[part], _CORNERS_PER_CELL, side / 4)
+                found.append(np.asarray(corners + np.array([x, y]), np.float32))
         return np.concatenate(found)
 
     def follow(

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from manifests.dataset import Dataset
 from manifests.records import SampleRow
-from manifests.schema import arrow_schema, from_table
+from manifests.schema import from_table
 from manifests.storage import storage_errors
 from manifests.tars import TarWriter
 from stages.augment import variant_of_frame
@@ -104,12 +104,10 @@ class Export:
 
 
 def _chosen(dataset: Dataset, where: str | None) -> pa.Table:
-    with dataset.connect() as connection:
-        try:
-            found = connection.sql(f"SELECT * FROM samples WHERE {where or 'true'} ORDER BY part, sample_id")
-            return found.to_arrow_table().cast(arrow_schema(SampleRow))
-        except duckdb.Error as error:
-            raise ValueError(f"the samples cannot be chosen: {str(error).splitlines()[0]}") from error
+    try:
+        return dataset.table("samples", where or "true")
+    except duckdb.Error as error:
+        raise ValueError(f"the samples cannot be chosen: {str(error).splitlines()[0]}") from error
 
 
 def _run(jobs: Iterator[Callable[[], int]], workers: int, report: Callable[[int], None]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 
 import pytest
+from tiny_dataset import job_environment
 
 
 def outputs_in_filled_memory(script: str, *arguments: str) -> list[bytes]:
@@ -20,7 +20,7 @@ def outputs_in_filled_memory(script: str, *arguments: str) -> list[bytes]:
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", script, *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_PERTURB_": byte},
+            env={**job_environment(), "MALLOC_PERTURB_": byte},
             stdout=subprocess.PIPE,
         )
         for byte in ("1", "85")
