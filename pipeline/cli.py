@@ -20,7 +20,7 @@ from pipeline import cli_export, cli_latents, cli_train
 from pipeline.binding import ConfigMismatch
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.drive import Options, RunError
-from pipeline.interrupt import listen, signal_behind
+from pipeline.interrupt import Interrupted, heard, listen
 from pipeline.report import funnel_text, last_line
 from pipeline.run import Result, retry, shards
 
@@ -241,9 +241,9 @@ def main() -> None:
     try:
         app()
     except BaseException as error:
-        interrupted = signal_behind(error)
+        interrupted = error if isinstance(error, Interrupted) else heard()
         if interrupted is not None:
-            print("vivid: interrupted; the same command goes on where it stopped", file=sys.stderr)
+            print("vivid: interrupted; run the same command again: what is finished is kept", file=sys.stderr)
             sys.exit(128 + interrupted.number)
         if (sentence := _sentence(error)) is None:
             raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from manifests.commits import Commit
-from pipeline.interrupt import listen
+from pipeline.interrupt import listen, raise_if_heard
 from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
@@ -63,6 +63,7 @@ def drive(
                 raise RunError(commit.message)
             missing.remove(commit.part)
             progress.add(commit, sizes[commit.part])
+            raise_if_heard()
     if missing:
         parts = ", ".join(str(part) for part in sorted(missing)[:10])
         raise RunError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 from types import FrameType
 
 
@@ -14,26 +16,59 @@ class Interrupted(BaseException):
         self.number = number
 
 
-def signal_behind(error: BaseException) -> Interrupted | None:
-    """The signal from which an error arose, if any.
+_heard: Interrupted | None = None
+_AGAIN_S = 0.01
+"""When a signal is sent again whose exception was dropped: the code that dropped it has returned by then."""
 
-    A signal may cut off code between taking and giving back a lock (`threading.Condition.wait` does both): unwound, it
-    fails with an error of its own, which takes the place of `Interrupted`.
+
+def heard() -> Interrupted | None:
+    """The signal that came since `listen`, if one did.
+
+    What was raised for it may not arrive: a lock that is cut off (`threading.Condition.wait`) fails with an error of
+    its own, and native code (DuckDB's) puts one in its place.
     """
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, Interrupted):
-        behind = behind.__context__
-    return behind
+    return _heard
+
+
+def raise_if_heard() -> None:
+    """Raise the signal once more, if one came: to be called wherever a long run could end."""
+    if _heard is not None:
+        raise _heard
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
+    global _heard
     # Once is enough: a second signal must not interrupt the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Interrupted(number)
+    _heard = Interrupted(number)
+    raise _heard
+
+
+def _handle() -> None:
+    signal.signal(signal.SIGINT, _raise)
+    signal.signal(signal.SIGTERM, _raise)
+
+
+def _dropped(dropped: sys.UnraisableHookArgs) -> None:
+    """Send a signal again whose exception Python drops: one in a destructor, or in a callback of PyAV's native code."""
+    error = dropped.exc_value
+    if not isinstance(error, Interrupted):
+        sys.__unraisablehook__(dropped)
+        return
+    _handle()
+    main = threading.main_thread().ident
+    assert main is not None, "it has begun"
+    again = threading.Timer(_AGAIN_S, signal.pthread_kill, (main, error.number))
+    again.daemon = True
+    again.start()
 
 
 def listen() -> None:
-    """Turn both signals into `Interrupted`; to be called again after a library has set its own handlers."""
-    signal.signal(signal.SIGINT, _raise)
-    signal.signal(signal.SIGTERM, _raise)
+    """Turn both signals into `Interrupted`; to be called again after a library has set its own handlers.
+
+    Raises Interrupted when a signal came before and something swallowed it.
+    """
+    raise_if_heard()
+    sys.unraisablehook = _dropped
+    _handle()

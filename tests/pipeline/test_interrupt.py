@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline import cli
-from pipeline.interrupt import Interrupted, listen, signal_behind
+from pipeline import cli, interrupt
+from pipeline.interrupt import Interrupted, heard, listen, raise_if_heard
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
+def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(interrupt, "_heard", None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     kept = [signal.getsignal(number) for number in SIGNALS]
     yield
     for number, handler in zip(SIGNALS, kept, strict=True):
@@ -46,14 +50,61 @@ def test_a_signal_unwinds_past_handlers_of_errors_and_a_second_one_waits(number:
     assert caught.value.number == number
 
 
-def test_listening_again_hears_again() -> None:
+def test_listening_again_hears_again_after_a_library_has_set_its_own_handlers() -> None:
     listen()
-    with pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.kill(os.getpid(), signal.SIGTERM)
     listen()
     with pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("ask", [listen, raise_if_heard])
+def test_a_signal_that_was_swallowed_is_raised_when_asked_for(ask: Callable[[], None]) -> None:
+    listen()
+    raise_if_heard()
+    assert heard() is None
+    with contextlib.suppress(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        ask()
+
+
+class Leaving:
+    """Something at whose end a signal comes."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self._number)
+
+
+def drop_and_wait(number: int) -> None:
+    Leaving(number)
+    time.sleep(120)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_python_drops_comes_again(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    listen()
+    with pytest.raises(Interrupted, match=number.name):
+        drop_and_wait(number)
+    assert capsys.readouterr().err == ""
+
+
+class Broken:
+    """Something that fails at its end."""
+
+    def __del__(self) -> None:
+        raise ValueError("a defect")
+
+
+def test_other_errors_that_python_drops_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    listen()
+    Broken()
+    assert "ValueError: a defect" in capsys.readouterr().err
+    assert heard() is None
 
 
 class CutOff:
@@ -75,26 +126,22 @@ def wait_cut_off() -> None:
         condition.wait(0.001)
 
 
-def test_the_error_of_a_lock_that_a_signal_cut_off_is_the_signal() -> None:
-    listen()
-    with pytest.raises(RuntimeError, match="release unlocked lock") as caught:
-        wait_cut_off()
-    found = signal_behind(caught.value)
-    assert found is not None
-    assert found.number == signal.SIGTERM
+def query_cut_off() -> None:
+    """What DuckDB's native code does when a signal comes during a query."""
+    with contextlib.suppress(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise RuntimeError("Query interrupted")
 
 
-def test_an_error_after_other_errors_is_no_signal() -> None:
-    first, second = KeyError("first"), ValueError("second")
-    second.__context__ = first
-    assert signal_behind(second) is None
-
-
-def test_the_command_line_takes_such_an_error_for_the_signal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("work", "says"), [(wait_cut_off, "release unlocked lock"), (query_cut_off, "Query interrupted")]
+)
+def test_an_error_in_the_place_of_the_signal_counts_as_the_signal(
+    work: Callable[[], None], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "app", wait_cut_off)
+    monkeypatch.setattr(cli, "app", work)
     with pytest.raises(SystemExit) as caught:
         cli.main()
+    assert repr(caught.value.__context__) == f"RuntimeError('{says}')"
     assert caught.value.code == 143
-    assert capsys.readouterr().err == "vivid: interrupted; the same command goes on where it stopped\n"
+    assert capsys.readouterr().err == "vivid: interrupted; run the same command again: what is finished is kept\n"
