@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from manifests.commits import Commit
-from pipeline.interrupt import listen, raise_if_heard
+from pipeline.interrupt import Interrupted, listen, raise_if_heard
 from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
@@ -82,7 +83,10 @@ def _commits(
     from pipeline.ray_runner import RayLost, fit_cluster, run_ray, start_ray
 
     with quiet_native_stderr():
-        start_ray(options.address)
+        try:
+            start_ray(options.address)
+        except SystemExit as error:
+            raise Interrupted(signal.SIGTERM) from error  # Ray's own handler, until we listen again
         listen()
         fitted, notice = fit_cluster(spec, len(items))
         if notice and console is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from types import FrameType
+from types import FrameType, TracebackType
 
 
 class Interrupted(BaseException):
@@ -50,6 +50,12 @@ def _handle() -> None:
     signal.signal(signal.SIGTERM, _raise)
 
 
+def _printed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Not a word about what comes again: Cython prints an exception before it drops it."""
+    if not isinstance(error, Interrupted):
+        sys.__excepthook__(kind, error, trace)
+
+
 def _dropped(dropped: sys.UnraisableHookArgs) -> None:
     """Send a signal again whose exception Python drops: one in a destructor, or in a callback of PyAV's native code."""
     error = dropped.exc_value
@@ -70,5 +76,5 @@ def listen() -> None:
     Raises Interrupted when a signal came before and something swallowed it.
     """
     raise_if_heard()
-    sys.unraisablehook = _dropped
+    sys.excepthook, sys.unraisablehook = _printed, _dropped
     _handle()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from manifests.commits import Commit
 from pipeline import drive as module
 from pipeline.config import Pool
 from pipeline.drive import Options, RunError, drive
+from pipeline.interrupt import Interrupted
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
 
@@ -54,3 +56,10 @@ def test_an_aborted_part_ends_the_run_with_its_sentence(monkeypatch: pytest.Monk
 def test_lost_parts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"latents: 2 parts were lost with their workers \(2, 7\); run the same command"):
         carry_out(monkeypatch, [commit(5)])
+
+
+def test_a_signal_while_ray_starts_is_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What Ray's own handler does, which it sets before it connects.
+    monkeypatch.setattr("pipeline.ray_runner.start_ray", lambda _address: sys.exit(15))
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        drive(SPEC, ITEMS, SIZES, "clips", Options(), Console(file=io.StringIO()))

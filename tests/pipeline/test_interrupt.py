@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import av
 import pytest
 
 from pipeline import cli, interrupt
@@ -21,7 +23,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture(autouse=True)
 def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(interrupt, "_heard", None)
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    for name in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
     kept = [signal.getsignal(number) for number in SIGNALS]
     yield
     for number, handler in zip(SIGNALS, kept, strict=True):
@@ -80,17 +83,38 @@ class Leaving:
         os.kill(os.getpid(), self._number)
 
 
-def drop_and_wait(number: int) -> None:
-    Leaving(number)
-    time.sleep(120)
+class Interrupting(io.BytesIO):
+    """A file at whose first reading a signal comes."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def read(self, _size: int | None = -1) -> bytes:
+        if heard() is None:
+            os.kill(os.getpid(), self._number)
+        return b""
+
+
+def open_interrupted(number: int) -> None:
+    with contextlib.suppress(av.FFmpegError):
+        av.open(Interrupting(number))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_that_python_drops_comes_again(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("dropping", [Leaving, open_interrupted])
+def test_a_signal_that_is_dropped_comes_again_and_nothing_is_said(
+    dropping: Callable[[int], object], number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
     listen()
     with pytest.raises(Interrupted, match=number.name):
-        drop_and_wait(number)
-    assert capsys.readouterr().err == ""
+        work_on(dropping, number)
+    assert capfd.readouterr().err == ""
+
+
+def work_on(dropping: Callable[[int], object], number: int) -> None:
+    dropping(number)
+    time.sleep(120)
 
 
 class Broken:
@@ -100,10 +124,13 @@ class Broken:
         raise ValueError("a defect")
 
 
-def test_other_errors_that_python_drops_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_errors_that_are_dropped_are_printed(capfd: pytest.CaptureFixture[str]) -> None:
     listen()
     Broken()
-    assert "ValueError: a defect" in capsys.readouterr().err
+    assert "ValueError: a defect" in capfd.readouterr().err
+    error = TypeError("another")
+    sys.excepthook(type(error), error, None)
+    assert "TypeError: another" in capfd.readouterr().err
     assert heard() is None
 
 
