@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -20,7 +21,7 @@ from pipeline import cli_export, cli_latents, cli_train
 from pipeline.binding import ConfigMismatch
 from pipeline.config import WORK_PHASES, Config, ConfigError, load_config, parse_config, profiles
 from pipeline.drive import Options, RunError
-from pipeline.interrupt import Interrupted, heard, listen
+from pipeline.interrupt import heard, listen
 from pipeline.report import funnel_text, last_line
 from pipeline.run import Result, retry, shards
 
@@ -241,14 +242,22 @@ def main() -> None:
     try:
         app()
     except BaseException as error:
-        interrupted = error if isinstance(error, Interrupted) else heard()
-        if interrupted is not None:
+        if (interrupted := heard()) is not None:
             print("vivid: interrupted; run the same command again: what is finished is kept", file=sys.stderr)
-            sys.exit(128 + interrupted.number)
+            _leave(128 + interrupted.number)
         if (sentence := _sentence(error)) is None:
             raise
         print(f"vivid: {sentence}", file=sys.stderr)
         sys.exit(1)
+
+
+def _leave(code: int) -> NoReturn:
+    if "ray" in sys.modules:
+        # Ray was cut off wherever it was: its own end would crash. Its processes end with this one, as after SIGKILL.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _sentence(error: BaseException) -> str | None:

@@ -18,7 +18,7 @@ from pipeline.cli_edit import edit_command
 from pipeline.cli_evaluate import evaluate_command
 from pipeline.config import ConfigError, read_settings
 from pipeline.editor_commands import find_model, quieten_libraries, require_packages
-from pipeline.interrupt import Interrupted
+from pipeline.interrupt import hear
 
 if TYPE_CHECKING:
     from stages.windows import WindowSettings
@@ -105,7 +105,7 @@ def train_command(
         final = trainer.run()
     except Stopped as stopped:
         console.print(str(stopped), highlight=False)
-        raise Interrupted(stopped.number) from stopped
+        hear(stopped.number)
     except Diverged as error:
         raise ConfigError(str(error)) from error
     if trainer.accelerator.is_main_process:

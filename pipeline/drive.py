@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from manifests.commits import Commit
-from pipeline.interrupt import Interrupted, listen, raise_if_heard
+from pipeline.interrupt import hear, listen, raise_if_heard
 from pipeline.local_runner import run_local
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted
@@ -85,9 +86,9 @@ def _commits(
     with quiet_native_stderr():
         try:
             start_ray(options.address)
-        except SystemExit as error:
-            raise Interrupted(signal.SIGTERM) from error  # Ray's own handler, until we listen again
-        listen()
+            listen()
+        except SystemExit:
+            hear(signal.SIGTERM)  # It was Ray's own handler, set at its start.
         fitted, notice = fit_cluster(spec, len(items))
         if notice and console is not None:
             console.print(notice, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -95,3 +96,12 @@ def _commits(
             yield from run_ray(fitted, items)
         except RayLost as error:
             raise RunError(str(error)) from error
+
+
+def leave_ray() -> bool:
+    """End a Ray that was started here; whether nothing works on the dataset any more.
+
+    Not so after a signal that cut off Ray's own start: it cannot be ended then, only left.
+    """
+    runner = sys.modules.get("pipeline.ray_runner")
+    return runner is None or bool(runner.stop_ray())

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from types import FrameType, TracebackType
+from typing import NoReturn
 
 
 class Interrupted(BaseException):
@@ -36,13 +37,20 @@ def raise_if_heard() -> None:
         raise _heard
 
 
-def _raise(number: int, _frame: FrameType | None) -> None:
+def hear(number: int) -> NoReturn:
+    """Take note of a signal and raise Interrupted."""
     global _heard
     # Once is enough: a second signal must not interrupt the cleaning up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Not in `listen`: Typer sets a hook of its own after it.
+    sys.excepthook = _printed
     _heard = Interrupted(number)
     raise _heard
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    hear(number)
 
 
 def _handle() -> None:
@@ -76,5 +84,5 @@ def listen() -> None:
     Raises Interrupted when a signal came before and something swallowed it.
     """
     raise_if_heard()
-    sys.excepthook, sys.unraisablehook = _printed, _dropped
+    sys.unraisablehook = _dropped
     _handle()

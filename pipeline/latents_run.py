@@ -7,7 +7,6 @@ killed anywhere and the same command goes on, and parts that are appended to the
 from __future__ import annotations
 
 import os
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from manifests.storage import Store, open_store
 from models.placement import DeviceChoice
 from models.registry import ModelResources
 from pipeline.config import Pool
-from pipeline.drive import Options, RunError, drive
+from pipeline.drive import Options, RunError, drive, leave_ray
 from pipeline.latents_binding import bind_latents
 from pipeline.phase import PartItem, PhaseSpec
 from stages.latent_work import PartOfDataset
@@ -99,9 +98,8 @@ def latents(
         try:
             committed = job.encode_clips(options, console) + job.encode_captions(options, console)
         finally:
-            if "pipeline.ray_runner" in sys.modules:
-                sys.modules["pipeline.ray_runner"].stop_ray()
-            sweep(store, LATENT_PHASES, LATENT_FOLDERS)
+            if options.local or leave_ray():
+                sweep(store, LATENT_PHASES, LATENT_FOLDERS)
     return _result(store, committed, time.monotonic() - began)
 
 

@@ -12,7 +12,9 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ray.util.annotations import RayDeprecationWarning
 from manifests.commits import Commit
 from manifests.storage import StorageError
 from pipeline.config import Pool
+from pipeline.interrupt import heard
 from pipeline.phase import PartItem, PhaseSpec
 from pipeline.pool import Aborted, PoolWorker, pack, unpack
 from pipeline.reservations import fit_pools, largest_pool
@@ -37,6 +40,23 @@ NOT_SHIPPED = ["/.venv", "/.git", "/out", "/demo", "/bench", "/tests", "**/__pyc
 PARTS_IN_HAND = 2
 """Parts an actor holds: one in its stages while the one before is committed or the one after waits. More would be bound
 to one actor long before their turn, and at the end of a phase the other actors would stand idle."""
+
+
+_is_starting = False
+"""Ray or its executor is at its start, or was when a signal cut it off."""
+
+
+@contextmanager
+def _start() -> Iterator[None]:
+    global _is_starting
+    _is_starting = True
+    try:
+        yield
+    except Exception:
+        _is_starting = heard() is not None
+        raise
+    # Not in a `finally`: what a signal cut off stays so.
+    _is_starting = False
 
 
 class RayLost(RuntimeError):
@@ -77,10 +97,11 @@ def start_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address:
-        ray.init(address=address, runtime_env=_shipped(), log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with _start():
+        if address:
+            ray.init(address=address, runtime_env=_shipped(), log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     # Ray 2.60 deprecates both ways of setting `max_task_retries` (see `_retries`) and offers no third.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     context = DataContext.get_current()
@@ -104,9 +125,16 @@ def _shipped() -> dict[str, Any]:
     return {}
 
 
-def stop_ray() -> None:
-    """Leave Ray; a Ray started here ends with all its processes."""
+def stop_ray() -> bool:
+    """Leave Ray; a Ray started here ends with all its processes. Returns whether it has ended.
+
+    A start that a signal cut off is left alone, to end with this process: ray.shutdown would end that at once (the
+    executor's thread still calls Ray) or crash it.
+    """
+    if _is_starting:
+        return False
     ray.shutdown()
+    return True
 
 
 def fit_cluster(spec: PhaseSpec, parts: int) -> tuple[PhaseSpec, str | None]:
@@ -168,7 +196,10 @@ def run_ray(spec: PhaseSpec, items: Sequence[PartItem]) -> Iterator[Commit | Abo
             ray_remote_args_fn=_retries,
         )
     try:
-        for batch in dataset.iter_batches(batch_size=1, prefetch_batches=0):
+        with _start():
+            batches = iter(dataset.iter_batches(batch_size=1, prefetch_batches=0))
+            first = list(islice(batches, 1))
+        for batch in chain(first, batches):
             value = unpack(batch["payload"][0])
             assert not isinstance(value, PartItem)
             yield value

@@ -7,7 +7,6 @@ command goes on.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from pipeline.binding import bind, bind_roots
 from pipeline.checks import check_models, on_this_machine
 from pipeline.config import Config, Pool
 from pipeline.donor_bank import banks_by_part, commit_bank
-from pipeline.drive import Options, RunError, drive
+from pipeline.drive import Options, RunError, drive, leave_ray
 from pipeline.ingest_phase import (
     changed_sources,
     commit_layout,
@@ -181,18 +180,12 @@ def _run(out: str, config: Config, options: Options, console: Console, plan: Cal
             run.phases()
             summary = write_summary(store)
         finally:
-            if not options.local:
-                _stop_ray()
             # Also what a worker of a killed run may have left behind since the first sweep.
-            sweep(store)
+            if options.local or leave_ray():
+                sweep(store)
     return Result(run.committed, summary, time.monotonic() - start)
 
 
 def works_here(options: Options) -> bool:
     """Whether the work is done on this machine."""
     return options.local or on_this_machine(options.address)
-
-
-def _stop_ray() -> None:
-    if "pipeline.ray_runner" in sys.modules:
-        sys.modules["pipeline.ray_runner"].stop_ray()

@@ -58,6 +58,7 @@ def test_lost_parts_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         carry_out(monkeypatch, [commit(5)])
 
 
+@pytest.mark.usefixtures("signals_put_back")
 def test_a_signal_while_ray_starts_is_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     # What Ray's own handler does, which it sets before it connects.
     monkeypatch.setattr("pipeline.ray_runner.start_ray", lambda _address: sys.exit(15))

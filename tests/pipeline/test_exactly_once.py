@@ -16,6 +16,8 @@ import pytest
 from tiny_dataset import data_files, job_environment, processes_left, vivid, write_config, write_inputs
 
 KILLED = -signal.SIGKILL
+INTERRUPTED = "vivid: interrupted; run the same command again: what is finished is kept"
+PHASES = ("ingest: ", "annotate: ", "compose: ")
 
 
 class Job:
@@ -37,12 +39,12 @@ class Job:
     def run(self, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return vivid(*self.arguments(out, *options), environment=environment)
 
-    def start(self, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, out: Path, *options: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", *map(str, self.arguments(out, *options))],
             env=job_environment(),
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
         )
 
     def check(self, out: Path) -> None:
@@ -58,7 +60,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 @pytest.fixture(autouse=True)
 def _no_process_left() -> Iterator[None]:
     yield
-    deadline = time.monotonic() + 15
+    # Workers that Ray was starting when it was killed give up looking for it after 25 s.
+    deadline = time.monotonic() + 60
     while (left := processes_left()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
@@ -141,6 +144,27 @@ def test_ray_killed_at_random_moments(job: Job, tmp_path: Path, seed: int) -> No
     """SIGKILL to the driver, an actor, a child or a part of Ray itself."""
     out = tmp_path / "out"
     _kill_at_random(job, out, seed, 25.0, "--workers", "2")
+    result = job.run(out, "--workers", "2")
+    assert result.returncode == 0, result.stderr
+    job.check(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_ray_interrupted_at_random_moments(job: Job, tmp_path: Path, seed: int) -> None:
+    """Ctrl-C or SIGTERM, mostly while Ray starts: nothing but one sentence is said, and no process stays."""
+    out, draw = tmp_path / "out", random.Random(seed)
+    process = job.start(out, "--workers", "2", stderr=subprocess.PIPE)
+    # From here on signals are heard.
+    while not (out / "run.json").exists():
+        time.sleep(0.01)
+    time.sleep(draw.uniform(0, 12))
+    number = draw.choice([signal.SIGINT, signal.SIGTERM])
+    process.send_signal(number)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode in (128 + number, 0), said.decode()
+    lines = [line for line in said.decode().splitlines() if line and not line.startswith(PHASES)]
+    assert lines == ([INTERRUPTED] if process.returncode else [])
     result = job.run(out, "--workers", "2")
     assert result.returncode == 0, result.stderr
     job.check(out)

@@ -6,29 +6,22 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import av
 import pytest
+from tiny_dataset import job_environment
 
-from pipeline import cli, interrupt
+from pipeline import cli
 from pipeline.interrupt import Interrupted, heard, listen, raise_if_heard
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-
-@pytest.fixture(autouse=True)
-def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(interrupt, "_heard", None)
-    for name in ("excepthook", "unraisablehook"):
-        monkeypatch.setattr(sys, name, getattr(sys, name))
-    kept = [signal.getsignal(number) for number in SIGNALS]
-    yield
-    for number, handler in zip(SIGNALS, kept, strict=True):
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("signals_put_back")
 
 
 def interrupted_at_work(number: signal.Signals, log: list[str]) -> None:
@@ -128,10 +121,12 @@ def test_other_errors_that_are_dropped_are_printed(capfd: pytest.CaptureFixture[
     listen()
     Broken()
     assert "ValueError: a defect" in capfd.readouterr().err
+    assert heard() is None
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
     error = TypeError("another")
     sys.excepthook(type(error), error, None)
     assert "TypeError: another" in capfd.readouterr().err
-    assert heard() is None
 
 
 class CutOff:
@@ -167,8 +162,27 @@ def test_an_error_in_the_place_of_the_signal_counts_as_the_signal(
     work: Callable[[], None], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "app", work)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert repr(caught.value.__context__) == f"RuntimeError('{says}')"
     assert caught.value.code == 143
     assert capsys.readouterr().err == "vivid: interrupted; run the same command again: what is finished is kept\n"
+
+
+RAY_CUT_OFF = """
+import atexit, os, signal, sys
+import pipeline.cli, ray
+atexit.register(print, "the end of Ray")
+pipeline.cli.app = lambda: print("all that was said") or os.kill(os.getpid(), signal.SIGTERM)
+pipeline.cli.main()
+"""
+
+
+def test_ray_is_left_without_its_own_end() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", RAY_CUT_OFF], env=job_environment(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 143, ended.stderr
+    assert ended.stdout == "all that was said\n"
+    assert ended.stderr == "vivid: interrupted; run the same command again: what is finished is kept\n"
