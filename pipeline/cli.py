@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -254,8 +255,8 @@ def main() -> None:
 def _leave(code: int) -> NoReturn:
     if "ray" in sys.modules:
         # Ray was cut off wherever it was: its own end would crash. Its processes end with this one, as after SIGKILL.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # who read it was interrupted, too
+            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 

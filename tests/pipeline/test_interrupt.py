@@ -186,3 +186,18 @@ def test_ray_is_left_without_its_own_end() -> None:
     assert ended.returncode == 143, ended.stderr
     assert ended.stdout == "all that was said\n"
     assert ended.stderr == "vivid: interrupted; run the same command again: what is finished is kept\n"
+
+
+def test_who_reads_the_output_may_be_gone_before() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RAY_CUT_OFF],
+        env={**job_environment(), "PYTHONUNBUFFERED": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as ended:
+        assert ended.stdout is not None
+        ended.stdout.close()
+        assert ended.stderr is not None
+        assert ended.stderr.read() == "vivid: interrupted; run the same command again: what is finished is kept\n"
+    assert ended.returncode == 143
