@@ -98,10 +98,10 @@ def _commits(
             raise RunError(str(error)) from error
 
 
-def leave_ray() -> bool:
-    """End a Ray that was started here; whether nothing works on the dataset any more.
+def leave_ray(options: Options) -> bool:
+    """End the Ray of a run, if it used one; whether nothing works on the dataset any more.
 
     Not so after a signal that cut off Ray's own start: it cannot be ended then, only left.
     """
     runner = sys.modules.get("pipeline.ray_runner")
-    return runner is None or bool(runner.stop_ray())
+    return options.local or runner is None or bool(runner.stop_ray())

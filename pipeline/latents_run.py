@@ -98,7 +98,7 @@ def latents(
         try:
             committed = job.encode_clips(options, console) + job.encode_captions(options, console)
         finally:
-            if options.local or leave_ray():
+            if leave_ray(options):
                 sweep(store, LATENT_PHASES, LATENT_FOLDERS)
     return _result(store, committed, time.monotonic() - began)
 

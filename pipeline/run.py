@@ -181,7 +181,7 @@ def _run(out: str, config: Config, options: Options, console: Console, plan: Cal
             summary = write_summary(store)
         finally:
             # Also what a worker of a killed run may have left behind since the first sweep.
-            if options.local or leave_ray():
+            if leave_ray(options):
                 sweep(store)
     return Result(run.committed, summary, time.monotonic() - start)
 

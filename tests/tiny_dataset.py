@@ -17,6 +17,7 @@ import yaml
 from stages.media import ClipWriter, MediaSettings, encode_image
 
 TEST_MARK = "VIVID_TEST_PROCESS"
+INTERRUPTED = "vivid: interrupted; run the same command again: what is finished is kept"
 HEIGHT, WIDTH, FRAMES, FPS = 64, 96, 12, 12
 
 CONFIG = {

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_dataset import data_files, job_environment, processes_left, vivid, write_config, write_inputs
+from tiny_dataset import INTERRUPTED, data_files, job_environment, processes_left, vivid, write_config, write_inputs
 
 KILLED = -signal.SIGKILL
-INTERRUPTED = "vivid: interrupted; run the same command again: what is finished is kept"
 PHASES = ("ingest: ", "annotate: ", "compose: ")
 
 

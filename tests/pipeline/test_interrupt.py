@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import av
 import pytest
-from tiny_dataset import job_environment
+from tiny_dataset import INTERRUPTED, job_environment
 
 from pipeline import cli
 from pipeline.interrupt import Interrupted, heard, listen, raise_if_heard
@@ -167,7 +167,7 @@ def test_an_error_in_the_place_of_the_signal_counts_as_the_signal(
         cli.main()
     assert repr(caught.value.__context__) == f"RuntimeError('{says}')"
     assert caught.value.code == 143
-    assert capsys.readouterr().err == "vivid: interrupted; run the same command again: what is finished is kept\n"
+    assert capsys.readouterr().err == f"{INTERRUPTED}\n"
 
 
 RAY_CUT_OFF = """
@@ -185,7 +185,7 @@ def test_ray_is_left_without_its_own_end() -> None:
     )
     assert ended.returncode == 143, ended.stderr
     assert ended.stdout == "all that was said\n"
-    assert ended.stderr == "vivid: interrupted; run the same command again: what is finished is kept\n"
+    assert ended.stderr == f"{INTERRUPTED}\n"
 
 
 def test_who_reads_the_output_may_be_gone_before() -> None:
@@ -199,5 +199,5 @@ def test_who_reads_the_output_may_be_gone_before() -> None:
         assert ended.stdout is not None
         ended.stdout.close()
         assert ended.stderr is not None
-        assert ended.stderr.read() == "vivid: interrupted; run the same command again: what is finished is kept\n"
+        assert ended.stderr.read() == f"{INTERRUPTED}\n"
     assert ended.returncode == 143

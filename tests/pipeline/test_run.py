@@ -17,7 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from tiny_dataset import data_files, job_environment, vivid, write_clip, write_config, write_inputs
+from tiny_dataset import INTERRUPTED, data_files, job_environment, vivid, write_clip, write_config, write_inputs
 
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
@@ -331,7 +331,7 @@ def test_signals_end_cleanly_and_resumably(
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
-    assert "vivid: interrupted; " in errors
+    assert INTERRUPTED in errors
     assert "Traceback" not in errors
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
