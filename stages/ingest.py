@@ -38,7 +38,7 @@ class Ingest(Stage[SourceWork]):
     """Fetches, probes and normalises. A damaged source keeps the clips before the damage and says where it broke."""
 
     name = "ingest"
-    version = 2
+    version = 3
     reads = ("source",)
     writes = ("probe", "clips")
     Settings = IngestSettings

@@ -91,7 +91,7 @@ def read_exploded(paths: list[str], windows: dict[str, Window]) -> Iterator[tupl
         window = windows[sample["__key__"]]
         distinct = sorted(set(window.indices))
         frames = dict(zip(distinct, map(window.cut, iter_clip(sample["mp4"], indices=distinct)), strict=True))
-        light = iter_clip(sample["mask.mp4"], indices=distinct)
+        light = iter_clip(sample["mask.mp4"], indices=distinct, exact=False)
         masks = dict(zip(distinct, (window.cut_mask(picture[..., 0] > 127) for picture in light), strict=True))
         json.loads(sample["json"])
         yield tuple(np.stack([part[index] for index in window.indices]) for part in (frames, masks))  # type: ignore[misc]
