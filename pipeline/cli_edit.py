@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 
 def edit_command(
-    video: Annotated[Path, typer.Argument(help="a video or an image, any size and frame rate")],
+    video: Annotated[
+        Path,
+        typer.Argument(help="a video or an image, any size and frame rate; what is transparent in it becomes black"),
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="a trained folder (OUTPUT/final), or a saved pipeline")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help=".mp4; .mkv with --lossless; .png for an image or --keyframe-only")
@@ -102,11 +105,11 @@ def edit_command(
     console = Console(stderr=True)
     config = load_config(profile)
     model = find_model(model, console)
-    source = read_video(video)
+    source = read_video(video, first_only=keyframe_only)
     if keyframe is not None and len(source.frames) == 1:
         raise ConfigError(f"{video} has one frame, so there is nothing for a keyframe to spread to")
     first = read_picture(keyframe, source) if keyframe is not None else None
-    region = _Region(source, mask, box, still)
+    region = _Region(source, mask, box, still, first_only=keyframe_only)
 
     from train.editing import edit_video
     from train.text import TextEncoder
@@ -120,7 +123,7 @@ def edit_command(
         frames = source.frames[: len(masks)]
         edited = edit_video(editor, frames, masks, text, settings, seed=seed, keyframe=first, on_progress=report)
     if one_picture:
-        write_picture(output, edited[0])
+        write_picture(output, edited[0], source.colour_profile)
     else:
         write_video(output, edited, source, lossless=lossless)
     print(output)
@@ -143,12 +146,16 @@ def _check_free(output: Path, inputs: list[Path], overwrite: bool) -> None:
 class _Region:
     """Where to edit. Files are read and checked at once; following, which takes time, waits for `masks`."""
 
-    def __init__(self, source: VideoFile, mask: Path | None, box: str | None, still: bool) -> None:
+    def __init__(
+        self, source: VideoFile, mask: Path | None, box: str | None, still: bool, *, first_only: bool = False
+    ) -> None:
         from train.mask_sources import parse_box
         from train.video_files import read_masks
 
         self.source, self.still = source, still
-        self.given: npt.NDArray[np.bool_] | None = None if mask is None else read_masks(mask, source)
+        self.given: npt.NDArray[np.bool_] | None = None
+        if mask is not None:
+            self.given = read_masks(mask, source, first_only=first_only)
         self.box: Box | None = None if box is None else parse_box(box, source.frames[0])
         if still and self.given is not None and len(self.given) > 1:
             raise ConfigError(f"--still is for a mask image or a box, and {mask} is a video")

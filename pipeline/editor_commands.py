@@ -189,7 +189,8 @@ def _say_what_it_is(model: str, parts: str, console: Console) -> None:
 def named(argument: str) -> tuple[str, str]:
     """``NAME=FOLDER``, or a folder by its own name."""
     name, equals, folder = argument.partition("=")
-    if not equals:
+    # A folder may have an "=" in its own name: runs/lr=1e-4/final.
+    if not equals or Path(argument).is_dir():
         return Path(argument).resolve().name, argument
     if not name or not folder:
         raise ConfigError(f"'{argument}' is not NAME=FOLDER")

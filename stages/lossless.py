@@ -16,6 +16,11 @@ LARGEST_RATE_PART = 1001
 """Frame rates are fractions of small numbers, such as 30000/1001."""
 
 
+def file_url(path: Path) -> str:
+    """The file's name as FFmpeg takes it for a file's in any case: it takes what precedes a colon for a protocol."""
+    return f"file:{path.absolute()}"
+
+
 def write_lossless(target: Path | BinaryIO, pictures: Iterable[npt.NDArray[np.uint8]], fps: float) -> None:
     """Write pictures, all (height, width, 3) uint8 RGB or all (height, width) uint8 grey. Equal ones give equal bytes.
 
@@ -24,7 +29,8 @@ def write_lossless(target: Path | BinaryIO, pictures: Iterable[npt.NDArray[np.ui
     rate = Fraction(fps).limit_denominator(LARGEST_RATE_PART)
     stream = None
     # Bit-exact: without a random name of the file in its header.
-    with av.open(str(target) if isinstance(target, Path) else target, "w", "matroska", {"fflags": "+bitexact"}) as file:
+    output = file_url(target) if isinstance(target, Path) else target
+    with av.open(output, "w", "matroska", {"fflags": "+bitexact"}) as file:
         for number, picture in enumerate(pictures):
             kind, stored = ("rgb24", "bgr0") if picture.ndim == 3 else ("gray", "gray")
             if stream is None:

@@ -181,17 +181,18 @@ def edit_video(
                 steps.one_more,
             )
             own = slice(window.new - window.start, None)
-            edited[new] = np.stack([fit.take(picture) for picture in kept[own]])
+            taken = np.stack([fit.take(picture) for picture in kept[own]])
+            # Window by window: a whole copy at the end would be the video's third in memory.
+            edited[new] = (
+                restore_unmasked(frames[new], taken, masks[new], settings.feather) if settings.restore else taken
+            )
             if on_drawn is not None:
                 on_drawn(window.new, np.stack([fit.take(picture) for picture in drawn[own]]))
             # The model's own picture, so that chaining does not blur it by resampling twice.
             first = kept[-1]
         else:
             first = fit.put(edited[window.end - 1])
-    result = restore_unmasked(frames, edited, masks, settings.feather) if settings.restore else edited
-    if keyframe is not None:
-        result[0] = edited[0]
-    return result
+    return edited
 
 
 def _check(frames: Video, masks: Masks, keyframe: Image | None) -> None:

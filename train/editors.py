@@ -15,7 +15,7 @@ from train.triples import ADD_MODIFY, DELETE, Triple
 from train.video_files import read_video
 
 Video = npt.NDArray[np.uint8]
-RESULT_ENDINGS = (".mkv", ".mp4", "_edit.mkv", "_edit.mp4")
+RESULT_ENDINGS = (".mkv", ".mp4", "_edit.mkv", "_edit.mp4", ".png", "_edit.png")
 
 
 class Editor(Protocol):
@@ -123,7 +123,7 @@ class ModelEditor:
 
 
 class ResultFolder:
-    """Another tool's results: ``<name>.mp4`` or ``<name>_edit.mp4`` (or .mkv) per triple, of its size and length.
+    """Another tool's results: ``<name>.mp4`` or ``<name>_edit.mp4`` (or .mkv, .png) per triple, of its size and length.
 
     Raises ValueError when there is no such folder.
     """

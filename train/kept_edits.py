@@ -67,7 +67,9 @@ class KeptEditor:
         name = f"{triple.name}-{self._digest(triple)}"
         edited, drawn = self._kept.path(name), self._kept.path(f"{name}-drawn")
         if edited.is_file() and drawn.is_file():
-            return read_video(edited).frames, read_video(drawn).frames
+            kept = _read_like(edited, triple), _read_like(drawn, triple)
+            if kept[0] is not None and kept[1] is not None:
+                return kept[0], kept[1]
         videos = self._editor.edit_and_drawn(triple)
         self._kept.folder.mkdir(parents=True, exist_ok=True)
         for path, video in zip((edited, drawn), videos, strict=True):
@@ -82,6 +84,15 @@ class KeptEditor:
         hasher.update(triple.frames.tobytes())
         hasher.update(triple.masks.tobytes())
         return hasher.hexdigest()[:16]
+
+
+def _read_like(path: Path, triple: Triple) -> Video | None:
+    """A kept video, or None where the file was damaged since, as by a loss of power: it is then edited again."""
+    try:
+        frames = read_video(path).frames
+    except ValueError:
+        return None
+    return frames if frames.shape == triple.frames.shape else None
 
 
 def weights_digest(pipeline: VividInpaintPipeline) -> str:

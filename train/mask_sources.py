@@ -10,9 +10,15 @@ import numpy.typing as npt
 from manifests.masks import Mask
 from models.protocols import Box, Detection, Image, Segmenter, Tracker
 
+LEAST_SIDE = 16
+"""Pixels: trackers look at surroundings, and OpenCV's flow refuses less than 12."""
+
 
 def follow(tracker: Tracker, frames: Sequence[Image], first: Mask) -> npt.NDArray[np.bool_]:
     """Masks (frames, height, width) of what `first` marks in the first frame. Raises ValueError when it is lost."""
+    height, width = first.shape
+    if min(height, width) < LEAST_SIDE:
+        raise ValueError(f"in a video of {width}×{height} nothing can be followed; give a mask video, or --still")
     masks = np.stack([step[0] for step in tracker.track(frames, [first])])
     if len(masks) > 1 and not masks[1:].any():
         raise ValueError(

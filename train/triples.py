@@ -22,8 +22,7 @@ from train.mixing import TASKS, Slot
 from train.sample_table import Sample, SampleTable
 from train.video_files import read_masks, read_video
 
-SOURCE_ENDINGS = ("_src.mp4", "_src.mkv", "_src.png", "_src.jpg")
-MASK_ENDINGS = ("_mask.mp4", "_mask.mkv", "_mask.png")
+SOURCE, MASK = "_src", "_mask"
 CAPTION_ENDING = ".txt"
 DELETE = "delete"
 ADD_MODIFY = "add_modify"
@@ -114,27 +113,46 @@ def folder_triples(folder: str | Path, delete_caption: str) -> list[TripleSource
     """A triple for every ``<name>_src.*`` in a folder, in order (the naming of VIVID's demo page).
 
     Its mask is ``<name>_mask.*``, a video or one picture for all frames, and its caption the text of ``<name>.txt``;
-    without one it is a deletion. Raises ValueError when there is no triple, or one lacks its mask.
+    without one it is a deletion. Raises ValueError when there is no triple, a name has two sources or masks, one lacks
+    its mask, or its caption cannot be read.
     """
     root = Path(folder)
+    files = sorted(path for path in root.iterdir() if path.is_file()) if root.is_dir() else []
+    sources, masks = _by_name(files, SOURCE), _by_name(files, MASK)
     found = []
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        ending = next((end for end in SOURCE_ENDINGS if path.name.endswith(end)), None)
-        if ending is None:
-            continue
-        name = path.name.removesuffix(ending)
-        mask = next((root / f"{name}{end}" for end in MASK_ENDINGS if (root / f"{name}{end}").is_file()), None)
-        if mask is None:
-            raise ValueError(f"{path} has no mask beside it ({', '.join(name + end for end in MASK_ENDINGS)})")
+    for name, path in sources.items():
+        if name not in masks:
+            raise ValueError(f"{path} has no mask beside it ({name}{MASK}.mp4, .mkv, .png, …)")
         text = root / f"{name}{CAPTION_ENDING}"
-        caption = text.read_text(encoding="utf-8").strip() if text.is_file() else delete_caption
+        caption = _read_caption(text) if text.is_file() else delete_caption
         task = DELETE if caption == delete_caption else ADD_MODIFY
-        found.append(TripleSource(name, task, name, partial(_read_files, name, task, path, mask, caption)))
+        found.append(TripleSource(name, task, name, partial(_read_files, name, task, path, masks[name], caption)))
     if not found:
-        raise ValueError(
-            f"{folder} holds neither a dataset nor triples, whose videos are called <name>{SOURCE_ENDINGS[0]}"
-        )
+        raise ValueError(f"{folder} holds neither a dataset nor triples, whose videos are called <name>{SOURCE}.mp4")
     return found
+
+
+def _by_name(files: Sequence[Path], ending: str) -> dict[str, Path]:
+    """Files called ``<name><ending>.*``, by that name."""
+    found: dict[str, Path] = {}
+    for path in files:
+        if not path.stem.endswith(ending) or path.name.startswith("."):
+            continue
+        name = path.stem.removesuffix(ending)
+        if name in found:
+            raise ValueError(f"both {found[name]} and {path.name} are there; which is meant?")
+        found[name] = path
+    return found
+
+
+def _read_caption(path: Path) -> str:
+    try:
+        caption = path.read_bytes().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the caption {path} is not UTF-8 text") from error
+    if not caption:
+        raise ValueError(f"the caption {path} is empty; without that file it is a deletion")
+    return caption
 
 
 def _read_files(name: str, task: str, source: Path, mask: Path, caption: str) -> Triple:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -22,18 +24,19 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from models.protocols import Image
-from stages.containers import MediaError, open_video
-from stages.media import AVCOL_SPC_BT709, REPEATABLE_X264, MediaSettings, RgbConverter, decode_image
+from stages.containers import MediaError, open_image, open_video
+from stages.lossless import file_url
+from stages.media import AVCOL_SPC_BT709, REPEATABLE_X264, MediaSettings, decode_image
+from stages.upright import UPRIGHT, UprightRgb, orientation_of
+from train.sound import open_sound, sound_packets
 
 log = logging.getLogger("vivid.train")
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 CRF = "16"
 """Rate factor of what is written: an edit should not look worse for its encoding."""
-AVAILABLE_SHARE = 0.4
-"""Share of the free memory that a decoded video may take; editing needs as much again."""
-MP4_SOUND = ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac")
-"""Sound that is copied into an mp4 as it is. Cameras' PCM would fit too, but browsers do not play it there."""
+AVAILABLE_SHARE = 1 / 3
+"""Share of the free memory that a decoded video may take; with its masks and its edit it takes 2.4 times as much."""
 LIGHT = 127
 """Pixels of a mask file above this level are edited."""
 
@@ -43,7 +46,8 @@ class VideoFile:
     """A decoded video. `frames` (frames, height, width, 3) uint8 RGB; `stamps` in units of `time_base`.
 
     `start` is the moment of the file, in seconds, that stamps count from: of its first picture or sound, but not before
-    0, where sound has only the run-up that its decoder needs (AAC in Matroska).
+    0, where sound has only the run-up that its decoder needs (AAC in Matroska). `colour_profile`: what the colours of a
+    picture mean (ICC), where it says so.
     """
 
     path: Path
@@ -53,6 +57,7 @@ class VideoFile:
     rate: Fraction
     start: Fraction = Fraction(0)
     pixel_aspect: Fraction = Fraction(1)
+    colour_profile: bytes | None = None
 
     @property
     def fps(self) -> float:
@@ -70,35 +75,48 @@ class VideoFile:
         return f"{self.frames.shape[2]}×{self.frames.shape[1]}"
 
 
-def read_video(path: str | Path) -> VideoFile:
-    """Decode a video or an image whole, upright. Raises ValueError (one sentence) when it cannot be read."""
-    file = Path(path)
+def read_video(path: str | Path, *, first_only: bool = False) -> VideoFile:
+    """Decode a video whole (or its first frame) or an image, upright.
+
+    Raises ValueError (one sentence) when it cannot be read.
+    """
+    file, limit = Path(path), MediaSettings().max_pixels
     try:
         with file.open("rb") as source:
             if file.suffix.lower() in IMAGE_SUFFIXES:
-                picture = decode_image(source, MediaSettings().max_pixels)
-                return VideoFile(file, picture[None], (0,), Fraction(1, 25), Fraction(25))
-            with open_video(source, MediaSettings().max_pixels) as (container, stream):
-                return _read_stream(file, container, stream)
+                profile = _colour_profile(source, limit)
+                picture = decode_image(source, limit)
+                return VideoFile(file, picture[None], (0,), Fraction(1, 25), Fraction(25), colour_profile=profile)
+            with open_video(source, limit) as (container, stream):
+                return _read_stream(file, container, stream, first_only)
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from error
     except MediaError as error:
         raise ValueError(f"cannot read {file}: {error}") from error
 
 
-def _read_stream(file: Path, container: InputContainer, stream: VideoStream) -> VideoFile:
+def _colour_profile(source: BinaryIO, max_pixels: int) -> bytes | None:
+    """The ICC profile of a picture, where it is one for RGB: that of grey or CMYK says nothing of what is written."""
+    with open_image(source, max_pixels) as image:
+        profile = None if image is None else image.info.get("icc_profile")
+    source.seek(0)
+    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
+
+
+def _read_stream(file: Path, container: InputContainer, stream: VideoStream, first_only: bool) -> VideoFile:
     rate = Fraction(stream.average_rate or stream.base_rate or 25)
     base = Fraction(stream.time_base or 1 / rate)
     free = psutil.virtual_memory().available * AVAILABLE_SHARE
-    to_rgb = RgbConverter(None)
+    to_rgb, orientation = UprightRgb(UPRIGHT), UPRIGHT
     frames: list[Image] = []
     stamps: list[int] = []
-    used = turns = 0
+    used = 0
     try:
         for frame in container.decode(stream):
-            # Anticlockwise, as PyAV has it and numpy turns.
-            turns = round(frame.rotation / 90) % 4
-            picture = np.ascontiguousarray(np.rot90(to_rgb(frame), turns))
+            if not frames:
+                orientation = orientation_of(frame)
+                to_rgb = UprightRgb(orientation)
+            picture = to_rgb(frame)
             used += picture.nbytes
             if used > free:
                 raise ValueError(
@@ -112,6 +130,8 @@ def _read_stream(file: Path, container: InputContainer, stream: VideoStream) -> 
             stamp = frame.pts if frame.pts is not None and (not stamps or frame.pts > stamps[-1]) else follows
             frames.append(picture)
             stamps.append(stamp)
+            if first_only:
+                break
     except av.FFmpegError as error:
         if not frames:
             raise ValueError(f"cannot read {file}: {error.strerror}") from error
@@ -125,7 +145,9 @@ def _read_stream(file: Path, container: InputContainer, stream: VideoStream) -> 
     start = min(stamps[0], round(first / base)) * base
     counted = tuple(stamp - int(start / base) for stamp in stamps)
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return VideoFile(file, np.stack(frames), counted, base, rate, start, 1 / aspect if turns % 2 else aspect)
+    return VideoFile(
+        file, np.stack(frames), counted, base, rate, start, 1 / aspect if orientation.transposed else aspect
+    )
 
 
 def check_output(path: str | Path, *, is_image: bool, lossless: bool = False) -> None:
@@ -136,17 +158,18 @@ def check_output(path: str | Path, *, is_image: bool, lossless: bool = False) ->
         raise ValueError(f"the output {path} must end with {wanted}{why}")
 
 
-def write_picture(path: str | Path, picture: Image) -> None:
+def write_picture(path: str | Path, picture: Image, colour_profile: bytes | None = None) -> None:
     """Write a PNG, whole or not at all. Raises ValueError (one sentence) when it cannot be written."""
     check_output(path, is_image=True)
     with _whole_file(Path(path)) as partial:
-        PIL.Image.fromarray(picture).save(partial, format="png")
+        PIL.Image.fromarray(picture).save(partial, format="png", icc_profile=colour_profile)
 
 
 @contextmanager
 def _whole_file(target: Path) -> Iterator[Path]:
     """A name to write under; the file gets its own name when the block ends, and vanishes when it fails."""
-    partial = target.with_name(f".{target.name}.partial")
+    # Not longer than a name may be, however long the target's is.
+    partial = target.with_name(f".{hashlib.sha256(target.name.encode()).hexdigest()[:16]}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -161,20 +184,33 @@ def _whole_file(target: Path) -> Iterator[Path]:
 def write_video(path: str | Path, frames: npt.NDArray[np.uint8], like: VideoFile, *, lossless: bool = False) -> None:
     """Write frames with the time stamps and the sound of `like`.
 
-    H.264 in mp4; `lossless`: FFV1 in mkv, every pixel as it is. The file appears whole or not at all. Raises ValueError
-    (one sentence) when the name's ending does not fit or the file cannot be written.
+    H.264 in mp4; `lossless`: FFV1 in mkv, every pixel as it is. The file appears whole or not at all. Sound that cannot
+    be taken over is left out with a warning: no edit is lost for it. Raises ValueError (one sentence) when the name's
+    ending does not fit or the file cannot be written.
     """
     check_output(path, is_image=False, lossless=lossless)
     if len(frames) != len(like.stamps):
         raise ValueError(f"{len(frames)} frames cannot take the time stamps of {len(like.stamps)}")
+    with _whole_file(Path(path)) as partial:
+        try:
+            with _open_output(partial, lossless) as container, open_sound(like.path) as sound:
+                stream = _picture_stream(container, frames, like, lossless)
+                packets = iter(()) if sound is None else sound_packets(container, *sound, like.start)
+                _write(container, stream, frames, like, packets)
+        except (OSError, ValueError) as error:
+            # Raises again when it was not for the sound.
+            with _open_output(partial, lossless) as container:
+                _write(container, _picture_stream(container, frames, like, lossless), frames, like, iter(()))
+            log.warning("the sound of %s cannot be taken over and is left out: %s", like.path, error)
+
+
+def _open_output(path: Path, lossless: bool) -> OutputContainer:
     # Bit-exact: without a random name of the file in its header.
     kind, options = "mp4", {"fflags": "+bitexact"}
     if lossless:
         # The run-up of AAC sound lies before 0; Matroska's muxer would delay everything by it.
         kind, options = "matroska", {**options, "avoid_negative_ts": "disabled"}
-    with _whole_file(Path(path)) as partial, av.open(str(partial), "w", kind, options) as container:
-        stream = _picture_stream(container, frames, like, lossless)
-        _write(container, stream, frames, like)
+    return av.open(file_url(path), "w", kind, options)
 
 
 def _picture_stream(
@@ -197,85 +233,57 @@ def _picture_stream(
     return stream
 
 
-def _write(container: OutputContainer, stream: VideoStream, frames: npt.NDArray[np.uint8], like: VideoFile) -> None:
+def _write(
+    container: OutputContainer,
+    stream: VideoStream,
+    frames: npt.NDArray[np.uint8],
+    like: VideoFile,
+    sound: Iterator[Packet[AudioStream]],
+) -> None:
     to_codec = VideoReformatter()
-    with av.open(str(like.path)) as source:
-        sound = _sound(container, source, like)
-        waiting = next(sound, None)
-        for picture, stamp in zip(frames, like.stamps, strict=True):
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            if stream.codec_context.name == "libx264":
-                frame = to_codec.reformat(
-                    frame,
-                    format=stream.codec_context.pix_fmt,
-                    dst_colorspace=Colorspace.ITU709,
-                    dst_color_range=ColorRange.MPEG,
-                    # Averages the colours of each 2×2 block; the default reads every other pixel's.
-                    interpolation=Interpolation.AREA | Interpolation.FULL_CHR_H_INP,
-                )
-            frame.pts, frame.time_base = stamp, like.time_base
-            container.mux(stream.encode(frame))
-            # Side by side, so that a player need not search the file for the sound.
-            while waiting is not None and _moment(waiting) <= stamp * like.time_base:
-                container.mux(waiting)
-                waiting = next(sound, None)
-        container.mux(stream.encode(None))
-        while waiting is not None:
+    waiting = next(sound, None)
+    for picture, stamp in zip(frames, like.stamps, strict=True):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        if stream.codec_context.name == "libx264":
+            frame = to_codec.reformat(
+                frame,
+                format=stream.codec_context.pix_fmt,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                # Averages the colours of each 2×2 block; the default reads every other pixel's.
+                interpolation=Interpolation.AREA | Interpolation.FULL_CHR_H_INP,
+            )
+        frame.pts, frame.time_base = stamp, like.time_base
+        container.mux(stream.encode(frame))
+        # Side by side, so that a player need not search the file for the sound.
+        while waiting is not None and _moment(waiting) <= stamp * like.time_base:
             container.mux(waiting)
             waiting = next(sound, None)
+    container.mux(stream.encode(None))
+    while waiting is not None:
+        container.mux(waiting)
+        waiting = next(sound, None)
 
 
 def _moment(packet: Packet[AudioStream]) -> Fraction:
     return (packet.dts or 0) * Fraction(packet.time_base)
 
 
-def _sound(container: OutputContainer, source: InputContainer, like: VideoFile) -> Iterator[Packet[AudioStream]]:
-    """Packets of the first sound track: as they are, or as AAC where players would not take them in an mp4."""
-    if like.is_image or not source.streams.audio:
-        return iter(())
-    sound = source.streams.audio[0]
-    if container.format.name != "mp4" or sound.codec_context.name in MP4_SOUND:
-        return _copied(source, sound, container.add_stream_from_template(sound), like.start)
-    # By their number: many files do not say which of its channels is where.
-    encoded = container.add_stream("aac", rate=sound.rate, layout="mono" if sound.channels == 1 else "stereo")
-    return _encoded(source, sound, encoded, like.start)
-
-
-def _copied(
-    source: InputContainer, sound: AudioStream, copied: AudioStream, start: Fraction
-) -> Iterator[Packet[AudioStream]]:
-    for packet in source.demux(sound):
-        if packet.dts is None or packet.pts is None:
-            continue
-        earlier = round(start / Fraction(packet.time_base))
-        packet.pts, packet.dts = packet.pts - earlier, packet.dts - earlier
-        packet.stream = copied
-        yield packet
-
-
-def _encoded(
-    source: InputContainer, sound: AudioStream, encoded: AudioStream, start: Fraction
-) -> Iterator[Packet[AudioStream]]:
-    for frame in source.decode(sound):
-        if frame.pts is not None and frame.time_base is not None:
-            frame.pts -= round(start / Fraction(frame.time_base))
-        yield from encoded.encode(frame)
-    yield from encoded.encode(None)
-
-
-def read_masks(path: str | Path, video: VideoFile) -> npt.NDArray[np.bool_]:
+def read_masks(path: str | Path, video: VideoFile, *, first_only: bool = False) -> npt.NDArray[np.bool_]:
     """Masks of a mask video (frames, height, width) or of a mask image (1, height, width), light where `video` changes.
 
-    Raises ValueError (one sentence) when sizes or lengths differ, or nothing is masked.
+    With `first_only` that of the first frame alone. Raises ValueError (one sentence) when sizes or lengths differ, or
+    nothing is masked.
     """
-    file = read_video(path)
+    file = read_video(path, first_only=first_only)
     if file.frames.shape[1:3] != video.frames.shape[1:3]:
         raise ValueError(f"the mask {path} is {file.size}, and the video is {video.size}")
     masks: npt.NDArray[np.bool_] = file.frames.max(axis=3) > LIGHT
     if len(masks) not in (1, len(video.frames)):
         raise ValueError(f"the mask {path} has {len(masks)} frames, and the video has {len(video.frames)}")
     if not masks.any():
-        raise ValueError(f"the mask {path} is black everywhere (no pixel is above {LIGHT}): there is nothing to edit")
+        where = "in the first frame" if first_only else "everywhere"
+        raise ValueError(f"the mask {path} is black {where} (no pixel is above {LIGHT}): there is nothing to edit")
     return masks
 
 

@@ -190,7 +190,7 @@ def test_files_that_do_not_fit_are_one_sentence(model: Path, clip: Path, tmp_pat
     only = refused(
         "edit", clip, "-m", model, "-o", tmp_path / "o.png", "--delete", "--mask", late_mask, "--keyframe-only"
     )
-    assert "the mask is empty in the frame that is edited" in only
+    assert "late.mkv is black in the first frame" in only
     image = ("edit", tmp_path / "key.png", "-m", model, "-o", tmp_path / "o.png", "--delete", "--box", SQUARE)
     assert "nothing for a keyframe to spread to" in refused(*image, *key)
     (tmp_path / "text.mp4").write_text("no video")

@@ -14,6 +14,7 @@ import media_files
 from editor_cli import QUICK, done, mask_video, refused, run, square_masks
 from tiny_models.clip import save_tiny_clip
 
+from pipeline.editor_commands import named
 from train.editors import ModelEditor
 from train.triples import Triple
 from train.video_files import read_video
@@ -172,3 +173,10 @@ def test_an_evaluation_that_cannot_be_is_one_sentence(tiny_shards: Path, tmp_pat
     assert "two editors are called 'identity'" in text
     assert "height" in refused("evaluate", tiny_shards, *out, "--no-clip", "--window", "height=50")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_may_have_an_equals_sign_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "lr=1e-4" / "final"
+    folder.mkdir(parents=True)
+    assert named(str(folder)) == ("final", str(folder))
+    assert named(f"peer={folder}") == ("peer", str(folder))

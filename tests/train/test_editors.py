@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from train.editors import (
 )
 from train.metrics import background_preservation
 from train.triples import ADD_MODIFY, DELETE, Triple
+from train.video_files import write_picture
 
 FRAMES, MASKS = small_clip(5)
 TRIPLE = Triple("00000012", ADD_MODIFY, FRAMES, MASKS, "a red ball", 12.0)
@@ -81,6 +83,12 @@ def test_results_of_other_tools_are_found_by_name(tmp_path: Path, ending: str) -
     write_video(tmp_path / f"00000012{ending}", list(FRAMES), codec="ffv1", pix_fmt="bgr0")
     write_video(tmp_path / "00000012_crop.mp4", list(FRAMES[:2]))
     assert np.array_equal(ResultFolder("peer", tmp_path).edit(TRIPLE), FRAMES)
+
+
+def test_results_of_pictures_are_pictures(tmp_path: Path) -> None:
+    write_picture(tmp_path / "00000012.png", FRAMES[0])
+    picture = replace(TRIPLE, frames=FRAMES[:1], masks=MASKS[:1])
+    assert np.array_equal(ResultFolder("peer", tmp_path).edit(picture), FRAMES[:1])
 
 
 def test_an_mp4_of_the_untouched_video_has_a_bp_and_a_lossless_file_has_none(tmp_path: Path) -> None:

@@ -45,6 +45,18 @@ def test_a_kept_edit_is_the_edit_to_the_bit(tmp_path: Path) -> None:
     assert editor.calls == 2, "half an edit is none"
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_kept_edit_is_made_again(tmp_path: Path, share: float) -> None:
+    editor = Counted("ours", inpaint_pipeline(), SETTINGS, seed=3)
+    kept = KeptEdits(tmp_path).of(editor)
+    made = kept.edit(TRIPLE)
+    path = next(path for path in tmp_path.glob("*.mkv") if "drawn" not in path.name)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert np.array_equal(kept.edit(TRIPLE), made)
+    assert np.array_equal(kept.edit(TRIPLE), made)
+    assert editor.calls == 2
+
+
 def test_whatever_an_edit_depends_on_makes_another(tmp_path: Path) -> None:
     pipeline, kept = inpaint_pipeline(), KeptEdits(tmp_path)
     editors = [

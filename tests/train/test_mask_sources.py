@@ -50,6 +50,8 @@ def test_what_is_lost_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="cannot be followed; give a mask video, or --still"):
         follow(Loses(), FRAMES, square(0))
     assert follow(Loses(), FRAMES[:1], square(0)).sum() == 18 * 18
+    with pytest.raises(ValueError, match="in a video of 50×8 nothing can be followed"):
+        follow(make_model(ModelChoice(name="colour_tracker")), [FRAMES[0][:8, :50]] * 3, square(0)[:8, :50])
 
 
 def test_a_box_without_a_thing_is_the_mask() -> None:

@@ -68,6 +68,30 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
         folder_triples(tmp_path, FIXED)
 
 
+def test_sources_of_any_format_are_taken(tmp_path: Path) -> None:
+    write_triple(tmp_path, "1")
+    (tmp_path / "1_src.mp4").rename(tmp_path / "1_src.MOV")
+    (tmp_path / ".1_src.mp4.partial").write_bytes(b"")
+    (triple,) = folder_triples(tmp_path, FIXED)
+    assert len(triple.read().frames) == 5
+    (tmp_path / "1_src.mkv").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"both .*1_src\.MOV and 1_src\.mkv are there"):
+        folder_triples(tmp_path, FIXED)
+
+
+def test_captions_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    write_triple(tmp_path, "1")
+    text = tmp_path / "1.txt"
+    text.write_bytes(b"\xef\xbb\xbfa red car\r\n")
+    assert folder_triples(tmp_path, FIXED)[0].read().caption == "a red car"
+    text.write_bytes("ein grüner Käfer".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"1\.txt is not UTF-8 text"):
+        folder_triples(tmp_path, FIXED)
+    text.write_bytes(b" \n")
+    with pytest.raises(ValueError, match=r"1\.txt is empty; without that file it is a deletion"):
+        folder_triples(tmp_path, FIXED)
+
+
 def test_held_out_samples_are_one_per_track_and_of_the_split(tiny_shards: Path) -> None:
     rows = {row.sample_id: row for row in Dataset(tiny_shards).rows("samples", SampleRow)}
     sources = held_out_triples(str(tiny_shards), 3, WINDOWS, 0, split="train")
