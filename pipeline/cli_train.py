@@ -61,7 +61,7 @@ def train_command(
     """Train the editor on a dataset. Run it again to go on; Ctrl-C and SIGTERM save first.
 
     The result is OUTPUT/final: a folder for `vivid edit`, VividInpaintPipeline and diffusers. Several GPUs:
-    `accelerate launch -m pipeline.cli train …`.
+    `accelerate launch -m pipeline.cli train …` (on a signal that launcher gives half a minute for saving).
     """
     require_packages()
     console = Console(stderr=True)
@@ -136,10 +136,11 @@ def _base_or_tiny(base: str | None, output: Path, console: Console) -> Iterator[
     from accelerate.utils import parse_flag_from_env
 
     from train.checkpoint import atomic_folder
+    from train.processes import PATIENCE
     from train.tiny_base import TINY_BASE_NOTICE, save_tiny_base
 
     folder = output.resolve() / "tiny_base"
-    processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
     is_new = processes.is_main_process and not folder.is_dir()
     if processes.is_main_process:
         console.print(TINY_BASE_NOTICE, style="yellow", highlight=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch.utils.data import DataLoader
 
 from train.data import DataError, EditSamples, Example, LatentStore, SampleReader
-from train.mixing import Mixing, RankBatches, Slot
+from train.mixing import Mixing, RankBatches, Slot, Stratum
 from train.sample_table import SampleTable
 from train.settings import TrainSettings
 
@@ -28,10 +28,15 @@ class Curriculum:
         self, url: str, table: SampleTable, settings: TrainSettings, latents: LatentStore | None = None
     ) -> None:
         self.url, self.table, self.settings, self.latents = url, table, settings, latents
-        counts = table.counts()
-        self._mixings = [
-            Mixing(course.mixing, counts, settings.batch_size, settings.seed) for course in settings.courses
-        ]
+        counts, first = table.counts(), 0
+        before: dict[Stratum, int] = {}
+        self._mixings = list[Mixing]()
+        for course in settings.courses:
+            # Each goes on with the samples behind those that the courses before it have shown.
+            mixing = Mixing(course.mixing, counts, settings.batch_size, settings.seed, first, before)
+            self._mixings.append(mixing)
+            first += course.steps * settings.accumulation
+            before = mixing.turns_until(first)
 
     def missing(self) -> list[str]:
         """What courses ask for and the dataset does not have, a sentence each."""
@@ -57,7 +62,7 @@ class Curriculum:
         passes = settings.accumulation
         return DataLoader(
             _Told(EditSamples(reader, mixing, self.table)),  # type: ignore[arg-type]
-            # Numbered over all courses: a course that counted anew would draw the samples of the one before again.
+            # Numbered over all courses: one that counted anew would draw the same windows and noise again.
             batch_sampler=RankBatches(mixing, start * passes, end * passes, rank, ranks),
             num_workers=settings.workers,
             collate_fn=list,

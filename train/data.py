@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from manifests.damage import DatasetDamaged
 from manifests.dataset import Dataset
 from manifests.masks import MaskTrack
 from manifests.storage import StorageError
@@ -33,6 +35,8 @@ log = logging.getLogger("vivid.train")
 
 ATTEMPTS = 8
 """Samples tried for one slot before training stops: a broken one costs itself, a broken store is an error."""
+WAITS = (1, 4, 15)
+"""Seconds until a sample is read again where the store did not answer."""
 
 
 class DataError(ValueError):
@@ -141,11 +145,23 @@ class EditSamples:
         for attempt in range(ATTEMPTS):
             sample = self.table.sample((slot.kind, slot.task), self.mixing.row(slot, attempt))
             try:
-                return self.reader.read(slot, sample)
+                return self._read(slot, sample)
             except (StorageError, MediaError, OSError, ValueError) as error:
                 problem = f"{sample.sample_id}: {' '.join(str(error).split())}"
                 log.warning("sample %s is left out of %s", problem, slot.key)
         raise DataError(f"{ATTEMPTS} samples in a row could not be read; the last was {problem}")
+
+    def _read(self, slot: Slot, sample: Sample) -> Example:
+        """Read a sample, again after a while where the store did not answer: that is no fault of the sample's."""
+        for wait in WAITS:
+            try:
+                return self.reader.read(slot, sample)
+            except DatasetDamaged:
+                raise
+            except (StorageError, OSError) as error:
+                log.warning("%s is read again in %d s: %s", sample.sample_id, wait, " ".join(str(error).split()))
+                time.sleep(wait)
+        return self.reader.read(slot, sample)
 
 
 def cut_masks(track: MaskTrack, window: Window, variant_parameters: str) -> npt.NDArray[np.bool_]:

@@ -52,12 +52,28 @@ class Slot:
 
 
 class Mixing:
-    """Slots of every batch. `counts` holds the number of samples per kind and task; empty ones are left out.
+    """Slots of every batch from the `first` on.
+
+    Args:
+        settings: shares.
+        counts: number of samples per kind and task; empty ones are left out.
+        batch_size: samples in a batch, over all ranks.
+        seed: of every draw.
+        first: number of the batch from which on batches are mixed so.
+        before: turns that each kind and task has had until then: this mixture goes on with the samples that follow.
 
     Raises ValueError when nothing is left to train on.
     """
 
-    def __init__(self, settings: MixingSettings, counts: Mapping[Stratum, int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        settings: MixingSettings,
+        counts: Mapping[Stratum, int],
+        batch_size: int,
+        seed: int,
+        first: int = 0,
+        before: Mapping[Stratum, int] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"a batch holds at least one sample, not {batch_size}")
         self.settings, self.counts, self.batch_size, self.seed = settings, dict(counts), batch_size, seed
@@ -71,6 +87,9 @@ class Mixing:
         if not self._kinds:
             asked = ", ".join(name for name, share in {**shares, **task_shares}.items() if share)
             raise ValueError(f"the dataset has no sample of what is asked for ({asked or 'nothing'})")
+        self._first, self._before = first, dict(before or {})
+        # As many as this mixture would have given, had it held from the beginning.
+        self._as_if = self._turns(first)
 
     def missing(self) -> list[str]:
         """What the shares ask for and the dataset does not have, in words."""
@@ -91,19 +110,42 @@ class Mixing:
 
     def _slot(self, kind: str, number: int, place: int, offset: int) -> Slot:
         task, turn = self._spread(self._tasks[kind], f"task of {kind}", place)
+        turn += self._before.get((kind, task), 0) - self._as_if[kind, task]
         key = f"batch {number} slot {offset}"
         kive = kind == "video" and draw_fraction(self.seed, key, "kive") < self.settings.kive
         return Slot(key, kind, task, turn, kive)
 
+    def turns_until(self, end: int) -> dict[Stratum, int]:
+        """Turns that each kind and task has had when batch `end` begins, those before this mixture counted in."""
+        own = self._turns(end)
+        added = {stratum: turns - self._as_if[stratum] for stratum, turns in own.items()}
+        return {stratum: self._before.get(stratum, 0) + added.get(stratum, 0) for stratum in {*self._before, *added}}
+
+    def _turns(self, end: int) -> dict[Stratum, int]:
+        """Turns of each kind and task in batches 0 to `end` (exclusive) of this mixture."""
+        batches = self._had(self._kinds, "kind", end)
+        return {
+            (kind, task): turns
+            for kind, count in batches.items()
+            for task, turns in self._had(self._tasks[kind], f"task of {kind}", count * self.batch_size).items()
+        }
+
     def _spread(self, shares: Mapping[str, int], name: str, number: int) -> tuple[str, int]:
         """Which of the shares has the `number`-th turn, and how many turns it has had before."""
-        size = sum(shares.values())
-        block, position = divmod(number, size)
-        # Distinct keys for the turns of one block, put in a random order.
+        choice = self._order(shares, name, number // sum(shares.values()))[number % sum(shares.values())]
+        return choice, self._had(shares, name, number)[choice]
+
+    def _had(self, shares: Mapping[str, int], name: str, number: int) -> dict[str, int]:
+        """How many turns each share has had before the `number`-th turn."""
+        block, position = divmod(number, sum(shares.values()))
+        begun = self._order(shares, name, block)[:position]
+        return {choice: block * share + begun.count(choice) for choice, share in shares.items()}
+
+    def _order(self, shares: Mapping[str, int], name: str, block: int) -> list[str]:
+        """The turns of one block of the shares, in a random order."""
+        # Distinct keys for the turns.
         turns = [f"{choice} {turn}" for choice, share in shares.items() for turn in range(share)]
-        order = [turn.split(" ")[0] for turn in draw_order(self.seed, f"{name} block {block}", turns)]
-        choice = order[position]
-        return choice, block * shares[choice] + order[:position].count(choice)
+        return [turn.split(" ")[0] for turn in draw_order(self.seed, f"{name} block {block}", turns)]
 
     def row(self, slot: Slot, attempt: int = 0) -> int:
         """Number of the sample within its stratum. `attempt` > 0: another one, for a slot whose sample is broken."""

@@ -95,7 +95,11 @@ class RunFolder:
     def prune(self, keep: int) -> None:
         """Remove all but the newest `keep` checkpoints."""
         for step in self.steps()[:-keep]:
-            shutil.rmtree(self.checkpoint(step))
+            folder = self.checkpoint(step)
+            # One that is half removed has no checkpoint's name.
+            folder.rename(folder.with_name(f".{folder.name}.removed"))
+        for removed in (self.root / "checkpoints").glob(".*.removed"):
+            shutil.rmtree(removed)
 
 
 def _last_steps(document: dict[str, Any]) -> int:

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from rich.console import Console
 from torch import Tensor
@@ -29,13 +28,14 @@ from train.lora import prepare_for_training
 from train.loss import VelocityObjective, draw_noise
 from train.origin import base_origin, dataset_origin
 from train.positions import check_size
+from train.processes import check_agreement, make_accelerator
 from train.provenance import Provenance, record_provenance
 from train.run_folder import RunFolder
 from train.sample_table import SampleTable
 from train.settings import TrainSettings
 from train.starting_point import starting_point
 from train.stopping import StopSignals
-from train.telemetry import Meter, model_flops, progress_bar, trackers
+from train.telemetry import Meter, model_flops, progress_bar
 from train.training_state import TrainingState
 
 
@@ -76,7 +76,7 @@ class Trainer:
         self.console = console or Console(stderr=True)
         self.validate = validate
         self.folder = RunFolder(output)
-        self.accelerator = Accelerator(log_with=trackers(), project_dir=str(self.folder.logs))
+        self.accelerator = make_accelerator(self.folder.logs)
         if settings.batch_size % self.accelerator.num_processes:
             raise ValueError(
                 f"a batch of {settings.batch_size} cannot be shared by {self.accelerator.num_processes} processes"
@@ -106,9 +106,10 @@ class Trainer:
             weight_decay=settings.optimizer.weight_decay,
         )
         newest = self.folder.newest()
-        self.step = 0
+        check_agreement((self.folder.steps(), is_checkpoint(self.folder.final)), self.folder.root)
+        self.step, self._saved = 0, -1
         if newest is not None:
-            self.step = load_weights(self.parts.transformer, newest).step
+            self.step = self._saved = load_weights(self.parts.transformer, newest).step
         elif self.start.lora is not None:
             load_weights(self.parts.transformer, self.start.lora)
         self.model, self.optimizer = self.accelerator.prepare(self.parts.transformer, optimizer)
@@ -146,9 +147,8 @@ class Trainer:
                 self._one_step(batches)
                 progress(self.step, self.meter.losses[-1])
                 self._after_step()
-        if self.step not in self.folder.steps():
-            # Of the last step as well: more steps may be asked for.
-            self._save_checkpoint()
+        # Of the last step as well: more steps may be asked for.
+        self._save_checkpoint()
         if self.step >= self.settings.steps:
             self.state.save_result(self.folder.final, self._config_now())
         self.accelerator.end_training()
@@ -177,6 +177,11 @@ class Trainer:
                 self.accelerator.backward(losses.mean() / settings.accumulation)
             self._count(losses, batch)
             sample_ids += batch.sample_ids
+            if not is_last and (stop := self._all_asked_to_stop()):
+                # Not after the whole step: launchers kill half a minute after a signal. It is begun anew.
+                self.optimizer.zero_grad(set_to_none=True)
+                self._save_checkpoint()
+                raise Stopped(stop, self.step)
         norm = self.accelerator.clip_grad_norm_(self.trainable, settings.optimizer.max_norm)
         # Before the step: AdamW would carry it into every weight.
         check_gradient(norm, sample_ids, self.step)
@@ -261,7 +266,10 @@ class Trainer:
     # --- together with the other processes ---
 
     def _save_checkpoint(self) -> None:
-        """The checkpoint of this step; older ones beyond `keep_checkpoints` go."""
+        """The checkpoint of this step, unless it is there; older ones beyond `keep_checkpoints` go."""
+        if self._saved == self.step:
+            return
+        self._saved = self.step
         self.state.save(self.folder.checkpoint(self.step), self._config_now())
         if self.accelerator.is_main_process:
             self.folder.prune(self.settings.keep_checkpoints)

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from manifests.dataset import NotADataset
+from manifests.storage import StorageError
 from stages.media import ClipWriter, MediaSettings
+from train.checkpoint import first_line
 from train.editing import EditSettings, Video, edit_video
 from train.inpaint_pipeline import VividInpaintPipeline
 from train.triples import Triple, held_out_triples
 
 if TYPE_CHECKING:
     from train.trainer import Trainer
+
+TROUBLE = (ValueError, OSError, RuntimeError, StorageError, NotADataset)
+"""What may go wrong: a sample, the store, the disk, the GPU's memory."""
 
 
 def edit_held_out(trainer: Trainer, folder: Path, settings: EditSettings) -> None:
@@ -26,12 +32,15 @@ def edit_held_out(trainer: Trainer, folder: Path, settings: EditSettings) -> Non
     A dataset without held-out videos gives none, and a sample that cannot be edited is left out, each with a word on
     the console: a validation must not end a training.
     """
-    run, parts = trainer.settings, trainer.parts
     try:
-        sources = held_out_triples(trainer.url, run.validation_samples, run.courses[-1].windows, run.seed)
-    except ValueError as error:
-        _say(trainer, f"no validation: {error}")
-        return
+        _edit_all(trainer, folder, settings)
+    except TROUBLE as error:
+        _say(trainer, f"no validation: {first_line(error)}")
+
+
+def _edit_all(trainer: Trainer, folder: Path, settings: EditSettings) -> None:
+    run, parts = trainer.settings, trainer.parts
+    sources = held_out_triples(trainer.url, run.validation_samples, run.courses[-1].windows, run.seed)
     encoder = parts.captions.encoder
     editor = VividInpaintPipeline(encoder.tokenizer, encoder.model, parts.vae, parts.transformer, parts.scheduler)
     editor.set_progress_bar_config(disable=True)
@@ -41,10 +50,9 @@ def edit_held_out(trainer: Trainer, folder: Path, settings: EditSettings) -> Non
             try:
                 triple = source.read()
                 drawn = edit_video(editor, triple.frames, triple.masks, triple.caption, settings, seed=run.seed)
-            except ValueError as error:
-                _say(trainer, f"{source.name} is left out of the validation: {error}")
-                continue
-            (folder / f"{triple.name}.mp4").write_bytes(_side_by_side(triple, drawn))
+                (folder / f"{triple.name}.mp4").write_bytes(_side_by_side(triple, drawn))
+            except TROUBLE as error:
+                _say(trainer, f"{source.name} is left out of the validation: {first_line(error)}")
 
 
 def _side_by_side(triple: Triple, drawn: Video) -> bytes:

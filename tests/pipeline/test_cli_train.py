@@ -122,7 +122,7 @@ def test_latents_bring_their_base_their_windows_and_their_seed(
 def test_only_one_process_writes_the_tiny_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[bool] = []
     other = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: waited.append(True))
-    monkeypatch.setattr(accelerate, "PartialState", lambda cpu: other)
+    monkeypatch.setattr(accelerate, "PartialState", lambda cpu, timeout: other)
     with _base_or_tiny(None, tmp_path, Console(quiet=True)) as base:
         assert base == str(tmp_path / "tiny_base")
     assert waited == [True]

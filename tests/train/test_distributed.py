@@ -50,3 +50,26 @@ def test_two_processes_learn_what_one_learns(tiny_shards: Path, tmp_path: Path) 
     # It has learnt something at all.
     update = load_file(tmp_path / "two" / "final" / files[0])
     assert any(value.abs().max() > 0 for key, value in update.items() if "lora_B" in key)
+
+
+SHARE_NOTHING = """
+import os, sys
+sys.argv[sys.argv.index("-o") + 1] += "-of-" + os.environ["RANK"]
+from pipeline.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_checkpoints_do_not_begin(tiny_shards: Path, tmp_path: Path) -> None:
+    """As when OUTPUT lies on each machine's own disk: one would train on, the others begin anew."""
+    base = save_tiny_base(tmp_path / "base")
+    script = tmp_path / "share_nothing.py"
+    script.write_text(SHARE_NOTHING)
+    two = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", meeting_port(), str(script)]
+    arguments = ["train", str(tiny_shards), "--base", str(base), "-o", str(tmp_path / "run"), *STEPS]
+    first = run_on_cpus([*two, *arguments], tmp_path)
+    assert first.returncode == 0, first.stderr[-3000:]
+    again = run_on_cpus([*two, *arguments, "--set", "courses.0.steps=5"], tmp_path)
+    assert again.returncode != 0
+    assert "process 1 does not see the checkpoints in" in " ".join(again.stderr.split())

@@ -121,3 +121,29 @@ def test_another_sample_stands_in_for_a_broken_one() -> None:
     assert rows == [mixing().row(slot, attempt) for attempt in range(6)]
     assert len(set(rows)) > 3
     assert all(0 <= row < 30 for row in rows)
+
+
+def test_another_mixture_goes_on_with_the_samples_that_follow() -> None:
+    """VEGGIE's form: images first, then both kinds; every sample comes once before any comes again."""
+    counts = {
+        ("image", "add_modify"): 900,
+        ("image", "delete"): 300,
+        ("video", "add_modify"): 60,
+        ("video", "delete"): 20,
+    }
+    images = Mixing(MixingSettings(videos=0), counts, 4, 3)
+    both = Mixing(MixingSettings(images=1, videos=1), counts, 4, 3, 101, images.turns_until(101))
+    last = Mixing(MixingSettings(images=3, videos=1), counts, 4, 3, 120, both.turns_until(120))
+    slots = [slot for number in range(101) for slot in images.batch(number)]
+    slots += [slot for number in range(101, 120) for slot in both.batch(number)]
+    slots += [slot for number in range(120, 170) for slot in last.batch(number)]
+    for stratum in counts:
+        turns = [slot.turn for slot in slots if (slot.kind, slot.task) == stratum]
+        assert turns == list(range(len(turns)))
+        assert last.turns_until(170)[stratum] == len(turns)
+
+
+def test_the_same_mixture_in_two_courses_is_one() -> None:
+    whole = Mixing(MixingSettings(), COUNTS, 4, 3)
+    second = Mixing(MixingSettings(), COUNTS, 4, 3, 17, whole.turns_until(17))
+    assert [second.batch(number) for number in range(17, 60)] == [whole.batch(number) for number in range(17, 60)]

@@ -134,7 +134,7 @@ def onset(path: Path) -> float:
 
 
 def write_with_tone(path: Path, codec: str, first_picture: int, rate: int = 16000, first_sound: int = 0) -> Path:
-    """Ten pictures from `first_picture` ms on; a second of sound from sample `first_sound` on, its first tenth silent."""
+    """Ten pictures from `first_picture` ms on; a second of sound from sample `first_sound` on, a tenth of it silent."""
     pictures = {".mp4": ("libx264", "yuv420p"), ".mov": ("libx264", "yuv420p"), ".avi": ("mpeg4", "yuv420p")}
     with av.open(str(path), "w") as container:
         codec_of_pictures, layout = pictures.get(path.suffix, ("ffv1", "bgr0"))

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from train.base_model import load_inpaint_transformer
@@ -86,6 +87,19 @@ def test_the_computation_has_the_precision_that_is_asked_for(
     assert {weight.dtype for weight in trainer.trainable} == {torch.float32}
 
 
+def test_a_users_accelerate_configuration_changes_no_numbers(
+    tiny_shards: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"precision": "float32", "accumulation": 2}
+    Trainer(str(tiny_shards), base, tmp_path / "plain", settings(2, **given)).run()
+    # What `accelerate launch` sets from ~/.cache/huggingface/accelerate/default_config.yaml.
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Trainer(str(tiny_shards), base, tmp_path / "configured", settings(2, **given)).run()
+    assert same(result_of(tmp_path / "configured" / "final"), result_of(tmp_path / "plain" / "final"))
+
+
 def test_a_whole_model_that_is_trained_further_is_not_rounded(tiny_shards: Path, base: str, tmp_path: Path) -> None:
     given = {"adaptation": {"mode": "full"}, "precision": "bfloat16", "optimizer": {"warmup_steps": 0}}
     first = Trainer(str(tiny_shards), base, tmp_path / "first", settings(1, **given)).run()
@@ -143,6 +157,38 @@ def test_sigterm_saves_and_the_run_goes_on(tiny_shards: Path, base: str, tmp_pat
     assert again.step == 3
     again.run()
     assert read_config(tmp_path / "final").step == 6
+
+
+def test_a_signal_within_a_step_waits_for_no_further_pass(tiny_shards: Path, base: str, tmp_path: Path) -> None:
+    given = {"accumulation": 3, "checkpoint_every": 100}
+    trainer = Trainer(str(tiny_shards), base, tmp_path / "cut", settings(3, **given))
+    encode, calls = trainer.encode, []
+
+    def stop_in_the_fifth(examples: Any) -> Any:
+        calls.append(len(examples))
+        if len(calls) == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return encode(examples)
+
+    trainer.encode = stop_in_the_fifth  # type: ignore[assignment]
+    with pytest.raises(Stopped, match="stopped at step 1, which is saved"):
+        trainer.run()
+    assert len(calls) == 5
+    assert RunFolder(tmp_path / "cut").steps() == [1]
+    Trainer(str(tiny_shards), base, tmp_path / "cut", settings(3, **given)).run()
+    Trainer(str(tiny_shards), base, tmp_path / "whole", settings(3, **given)).run()
+    assert same(result_of(tmp_path / "cut" / "final"), result_of(tmp_path / "whole" / "final"))
+
+
+def test_a_signal_before_the_first_step_is_done(tiny_shards: Path, base: str, tmp_path: Path) -> None:
+    given = {"accumulation": 2, "checkpoint_every": 100, "ema": 0.9}
+    trainer = Trainer(str(tiny_shards), base, tmp_path / "cut", settings(2, **given))
+    trainer._stop.number = signal.SIGTERM
+    with pytest.raises(Stopped, match="stopped at step 0"):
+        trainer.run()
+    Trainer(str(tiny_shards), base, tmp_path / "cut", settings(2, **given)).run()
+    Trainer(str(tiny_shards), base, tmp_path / "whole", settings(2, **given)).run()
+    assert same(result_of(tmp_path / "cut" / "final"), result_of(tmp_path / "whole" / "final"))
 
 
 class BrokenLatents:

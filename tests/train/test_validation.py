@@ -11,6 +11,9 @@ pytest.importorskip("accelerate")
 import torch
 from rich.console import Console
 
+from manifests.damage import DatasetDamaged
+from manifests.dataset import NotADataset
+from manifests.storage import StorageError
 from train import validation
 from train.editing import EditSettings
 from train.settings import TrainSettings
@@ -63,17 +66,39 @@ def test_validating_does_not_change_the_training(tiny_shards: Path, base: str, t
     assert torch.equal(weights[0], weights[1])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("it is too long"), torch.OutOfMemoryError("it is too long"), OSError(28, "it is too long")],
+    ids=["prompt", "memory", "disk"],
+)
 def test_a_validation_that_fails_does_not_end_the_training(
-    tiny_shards: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_shards: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fails(*_: object, **__: object) -> np.ndarray:
-        raise ValueError("the prompt is too long")
+        raise error
 
     monkeypatch.setattr(validation, "edit_video", fails)
     said = StringIO()
     trainer = trainer_of(tiny_shards, base, tmp_path, Console(file=said, width=500), validate_every=4)
     trainer.run()
-    assert said.getvalue().count("is left out of the validation: the prompt is too long") == 2
+    assert said.getvalue().count("is left out of the validation: ") == 2
+    assert said.getvalue().count("it is too long") == 2
+    assert (tmp_path / "final").is_dir()
+
+
+@pytest.mark.parametrize(
+    "error", [DatasetDamaged("out", "manifests/samples/x.parquet", "is gone"), StorageError("no answer"), NotADataset()]
+)
+def test_a_store_that_does_not_answer_does_not_end_the_training(
+    tiny_shards: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> list[object]:
+        raise error
+
+    monkeypatch.setattr(validation, "held_out_triples", fails)
+    said = StringIO()
+    trainer_of(tiny_shards, base, tmp_path, Console(file=said, width=500), validate_every=4).run()
+    assert "no validation: " in said.getvalue()
     assert (tmp_path / "final").is_dir()
 
 
