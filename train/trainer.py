@@ -97,7 +97,8 @@ class Trainer:
             torch.manual_seed(settings.seed)
             trainable = prepare_for_training(self.parts.transformer, settings.adaptation)
         self._check_sizes()
-        self.config = self._describe(record_provenance(source, self.table.counts(), settings))
+        provenance = record_provenance(source, self.table.counts(), settings)
+        self.config = self._describe(provenance)
         self.objective = VelocityObjective(self.parts.transformer, self.parts.scheduler, self._dtype())
         optimizer = torch.optim.AdamW(
             trainable,
@@ -109,7 +110,12 @@ class Trainer:
         check_agreement((self.folder.steps(), is_checkpoint(self.folder.final)), self.folder.root)
         self.step, self._saved = 0, -1
         if newest is not None:
-            self.step = self._saved = load_weights(self.parts.transformer, newest).step
+            saved = load_weights(self.parts.transformer, newest)
+            self.step = self._saved = saved.step
+            if saved.provenance is not None and saved.provenance.samples != provenance.samples:
+                self._say(
+                    "the dataset has grown since the last checkpoint: from here on its samples come in a new order"
+                )
         elif self.start.lora is not None:
             load_weights(self.parts.transformer, self.start.lora)
         self.model, self.optimizer = self.accelerator.prepare(self.parts.transformer, optimizer)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.annotate_worker import annotate_worker
 from bench.counting_stage import CountedClip
-from bench.figures import Figure, Report, interleaved_medians
+from bench.figures import Figure, Report, interleaved_least
 from models.protocols import Image
 from stages.media import decode_clip
 
@@ -41,15 +41,15 @@ def measure_decoding(clips: Sequence[Path], repetitions: int) -> Report:
     ours = theirs = 0.0
     for clip in clips:
         data = clip.read_bytes()
-        medians = interleaved_medians(
+        least = interleaved_least(
             partial(processor_seconds, partial(decode_clip, exact=False), data),
             partial(processor_seconds, bare_loop, data),
             repetitions,
         )
-        ours, theirs = ours + medians[0], theirs + medians[1]
+        ours, theirs = ours + least[0], theirs + least[1]
     note = (
         f"processor time of av.open, decode, to_ndarray('rgb24') on one thread ÷ that of stages.media.decode_clip; "
-        f"{len(clips)} clips, {repetitions} repetitions in turn, medians"
+        f"{len(clips)} clips, {repetitions} repetitions in turn, least"
     )
     return Report([Figure("decode speed against a bare PyAV loop", theirs / ours, "at least", 0.9, note)])
 

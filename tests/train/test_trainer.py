@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
 import torch
 from accelerate.state import AcceleratorState
+from rich.console import Console
 from safetensors.torch import load_file
 
 from train.base_model import load_inpaint_transformer
@@ -20,6 +22,7 @@ from train.checkpoint import read_config
 from train.data import Stored
 from train.divergence import Diverged
 from train.run_folder import OtherTraining, RunFolder
+from train.sample_table import SampleTable
 from train.settings import TrainSettings
 from train.tiny_base import TinyBaseSettings, save_tiny_base
 from train.trainer import Stopped, Trainer
@@ -278,6 +281,20 @@ def test_a_moved_dataset_and_a_moved_base_are_the_same(
     assert trainer.step == 2
     trainer.run()
     assert json.loads((tmp_path / "run" / "training.json").read_text())["dataset"]["name"] == str(moved[0])
+
+
+def test_a_dataset_that_has_grown_is_said(
+    tiny_shards: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(str(tiny_shards), base, tmp_path, settings(4)).run(until=2)
+    said = StringIO()
+    Trainer(str(tiny_shards), base, tmp_path, settings(4), Console(file=said, width=500))
+    assert "has grown" not in said.getvalue()
+    counts = SampleTable.counts
+    more = lambda table: {stratum: count + 1 for stratum, count in counts(table).items()}  # noqa: E731
+    monkeypatch.setattr(SampleTable, "counts", more)
+    Trainer(str(tiny_shards), base, tmp_path, settings(4), Console(file=said, width=500))
+    assert "the dataset has grown since the last checkpoint" in said.getvalue()
 
 
 def test_another_dataset_and_another_base_are_not(tiny_shards: Path, base: str, tmp_path: Path) -> None:
