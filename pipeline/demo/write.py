@@ -83,7 +83,9 @@ def render_demo(
     _run(jobs, processes)
     if not (inputs / TRUNCATED).exists():
         _write_truncated(inputs / f"{_whole_of_truncated(options).name}.mp4", inputs / TRUNCATED)
-    _write_whole(inputs / NOT_A_VIDEO, _NO_VIDEO_TEXT.encode())
+    if not (inputs / NOT_A_VIDEO).exists():
+        # Written anew it would count as changed in every dataset made of the demo.
+        _write_whole(inputs / NOT_A_VIDEO, _NO_VIDEO_TEXT.encode())
     return sorted(inputs / name for name in _file_names(options))
 
 

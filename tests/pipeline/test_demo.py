@@ -305,6 +305,9 @@ def test_a_second_call_renders_only_what_is_missing(tmp_path: Path) -> None:
     foreign.write_bytes(b"mine")
     clip, image = tmp_path / "input" / "meadow_red_ball.mp4", tmp_path / "input" / "kitchen_still_life.jpg"
     bytes_before, written = clip.read_bytes(), image.stat().st_mtime_ns
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "input").iterdir()}
+    render_demo(tmp_path, **options)
+    assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "input").iterdir()}
     clip.unlink()
     render_demo(tmp_path, **options)
     assert clip.read_bytes() == bytes_before
