@@ -140,17 +140,23 @@ def test_only_the_newest_checkpoints_are_kept(tiny_shards: Path, base: str, tmp_
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
-def test_sigterm_saves_and_the_run_goes_on(tiny_shards: Path, base: str, tmp_path: Path) -> None:
-    trainer = Trainer(str(tiny_shards), base, tmp_path, settings(6, checkpoint_every=100))
-    encode, calls = trainer.encode, []
+def send_sigterm_in_pass(trainer: Trainer, number: int) -> list[int]:
+    """Ask the training to stop in its `number`-th forward pass; returns a list that grows by one in each."""
+    encode, calls = trainer.encode, list[int]()
 
-    def stop_in_the_third(examples: Any) -> Any:
+    def stop(examples: Any) -> Any:
         calls.append(len(examples))
-        if len(calls) == 3:
+        if len(calls) == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return encode(examples)
 
-    trainer.encode = stop_in_the_third  # type: ignore[assignment]
+    trainer.encode = stop  # type: ignore[assignment]
+    return calls
+
+
+def test_sigterm_saves_and_the_run_goes_on(tiny_shards: Path, base: str, tmp_path: Path) -> None:
+    trainer = Trainer(str(tiny_shards), base, tmp_path, settings(6, checkpoint_every=100))
+    send_sigterm_in_pass(trainer, 3)
     with pytest.raises(Stopped, match="stopped at step 3, which is saved") as stopped:
         trainer.run()
     assert stopped.value.number == signal.SIGTERM
@@ -165,15 +171,7 @@ def test_sigterm_saves_and_the_run_goes_on(tiny_shards: Path, base: str, tmp_pat
 def test_a_signal_within_a_step_waits_for_no_further_pass(tiny_shards: Path, base: str, tmp_path: Path) -> None:
     given = {"accumulation": 3, "checkpoint_every": 100}
     trainer = Trainer(str(tiny_shards), base, tmp_path / "cut", settings(3, **given))
-    encode, calls = trainer.encode, []
-
-    def stop_in_the_fifth(examples: Any) -> Any:
-        calls.append(len(examples))
-        if len(calls) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return encode(examples)
-
-    trainer.encode = stop_in_the_fifth  # type: ignore[assignment]
+    calls = send_sigterm_in_pass(trainer, 5)
     with pytest.raises(Stopped, match="stopped at step 1, which is saved"):
         trainer.run()
     assert len(calls) == 5
