@@ -159,7 +159,7 @@ class EditSamples:
             except DatasetDamaged:
                 raise
             except (StorageError, OSError) as error:
-                log.warning("%s is read again in %d s: %s", sample.sample_id, wait, " ".join(str(error).split()))
+                log.warning("%s is read again in %d s: %s", sample.sample_id, wait, error)
                 time.sleep(wait)
         return self.reader.read(slot, sample)
 

@@ -87,9 +87,9 @@ class Mixing:
         if not self._kinds:
             asked = ", ".join(name for name, share in {**shares, **task_shares}.items() if share)
             raise ValueError(f"the dataset has no sample of what is asked for ({asked or 'nothing'})")
-        self._first, self._before = first, dict(before or {})
-        # As many as this mixture would have given, had it held from the beginning.
-        self._as_if = self._turns(first)
+        self._before = dict(before or {})
+        # Against the turns that this mixture would have given, had it held from the beginning.
+        self._ahead = {stratum: self._before.get(stratum, 0) - turns for stratum, turns in self._turns(first).items()}
 
     def missing(self) -> list[str]:
         """What the shares ask for and the dataset does not have, in words."""
@@ -110,16 +110,17 @@ class Mixing:
 
     def _slot(self, kind: str, number: int, place: int, offset: int) -> Slot:
         task, turn = self._spread(self._tasks[kind], f"task of {kind}", place)
-        turn += self._before.get((kind, task), 0) - self._as_if[kind, task]
+        turn += self._ahead[kind, task]
         key = f"batch {number} slot {offset}"
         kive = kind == "video" and draw_fraction(self.seed, key, "kive") < self.settings.kive
         return Slot(key, kind, task, turn, kive)
 
     def turns_until(self, end: int) -> dict[Stratum, int]:
         """Turns that each kind and task has had when batch `end` begins, those before this mixture counted in."""
-        own = self._turns(end)
-        added = {stratum: turns - self._as_if[stratum] for stratum, turns in own.items()}
-        return {stratum: self._before.get(stratum, 0) + added.get(stratum, 0) for stratum in {*self._before, *added}}
+        return {
+            **self._before,
+            **{stratum: turns + self._ahead[stratum] for stratum, turns in self._turns(end).items()},
+        }
 
     def _turns(self, end: int) -> dict[Stratum, int]:
         """Turns of each kind and task in batches 0 to `end` (exclusive) of this mixture."""
@@ -132,20 +133,22 @@ class Mixing:
 
     def _spread(self, shares: Mapping[str, int], name: str, number: int) -> tuple[str, int]:
         """Which of the shares has the `number`-th turn, and how many turns it has had before."""
-        choice = self._order(shares, name, number // sum(shares.values()))[number % sum(shares.values())]
-        return choice, self._had(shares, name, number)[choice]
+        block, order, position = self._block(shares, name, number)
+        choice = order[position]
+        return choice, block * shares[choice] + order[:position].count(choice)
 
     def _had(self, shares: Mapping[str, int], name: str, number: int) -> dict[str, int]:
         """How many turns each share has had before the `number`-th turn."""
-        block, position = divmod(number, sum(shares.values()))
-        begun = self._order(shares, name, block)[:position]
-        return {choice: block * share + begun.count(choice) for choice, share in shares.items()}
+        block, order, position = self._block(shares, name, number)
+        return {choice: block * share + order[:position].count(choice) for choice, share in shares.items()}
 
-    def _order(self, shares: Mapping[str, int], name: str, block: int) -> list[str]:
-        """The turns of one block of the shares, in a random order."""
+    def _block(self, shares: Mapping[str, int], name: str, number: int) -> tuple[int, list[str], int]:
+        """The block that holds the `number`-th turn, its turns in their random order, and the turn's place there."""
+        block, position = divmod(number, sum(shares.values()))
         # Distinct keys for the turns.
         turns = [f"{choice} {turn}" for choice, share in shares.items() for turn in range(share)]
-        return [turn.split(" ")[0] for turn in draw_order(self.seed, f"{name} block {block}", turns)]
+        order = [turn.split(" ")[0] for turn in draw_order(self.seed, f"{name} block {block}", turns)]
+        return block, order, position
 
     def row(self, slot: Slot, attempt: int = 0) -> int:
         """Number of the sample within its stratum. `attempt` > 0: another one, for a slot whose sample is broken."""

@@ -90,8 +90,6 @@ def _compact(table: pa.Table) -> pa.Table:
 
     Encoded before anything is joined: 32-bit offsets end at 2 GiB of text.
     """
-    for name in TEXT:
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, name, pc.dictionary_encode(table[name]))
-    table = table.set_column(0, COLUMNS[0], table[COLUMNS[0]].cast(pa.large_string()))
-    return table.unify_dictionaries().sort_by(COLUMNS[0]).combine_chunks()
+    columns = {name: table[name].dictionary_encode() if name in TEXT else table[name] for name in COLUMNS}
+    columns["sample_id"] = columns["sample_id"].cast(pa.large_string())
+    return pa.table(columns).unify_dictionaries().sort_by("sample_id").combine_chunks()

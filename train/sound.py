@@ -72,8 +72,7 @@ def _copied(
             continue
         earlier = round(start / Fraction(packet.time_base))
         packet.pts, packet.dts = packet.pts - earlier, packet.dts - earlier
-        run_up = RUN_UP_PACKETS + 1
-        if not says_start and packet.duration and packet.pts + run_up * packet.duration <= 0:
+        if not says_start and packet.duration and packet.pts + (RUN_UP_PACKETS + 1) * packet.duration <= 0:
             continue
         packet.stream = copied
         yield packet
@@ -102,13 +101,7 @@ def _encoded(
 
 def _packets(source: InputContainer, sound: AudioStream) -> Iterator[Packet[AudioStream]]:
     """The track's packets, as far as the file goes; the last one is empty and flushes the decoder."""
-    packets = source.demux(sound)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            log.warning("the sound of the source ends early: %s", error.strerror)
-            return
-        if packet is None:
-            return
-        yield packet
+    try:
+        yield from source.demux(sound)
+    except av.FFmpegError as error:
+        log.warning("the sound of the source ends early: %s", error.strerror)
